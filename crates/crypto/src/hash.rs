@@ -1,6 +1,8 @@
 use aws_lc_rs::digest;
 use cordon_types::Sha256Digest;
 
+use crate::label::{Label, framed};
+
 /// SHA-256 over the concatenation of `parts`.
 pub fn sha256(parts: &[&[u8]]) -> Sha256Digest {
     let mut hasher = Sha256Writer::new();
@@ -8,6 +10,11 @@ pub fn sha256(parts: &[&[u8]]) -> Sha256Digest {
         hasher.update(part);
     }
     hasher.finish()
+}
+
+/// SHA-256 over a label and parts, framed so that no two inputs collide.
+pub fn labelled_digest(label: Label, parts: &[&[u8]]) -> Sha256Digest {
+    sha256(&[&framed(label, parts)])
 }
 
 /// SHA-512 over the concatenation of `parts`.

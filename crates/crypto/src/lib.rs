@@ -31,7 +31,7 @@ pub mod stream;
 
 pub use aead::{AeadError, AeadKey};
 pub use derive::{commitment, derive, mac, mac_matches, xor_join, xor_split};
-pub use hash::{Sha256Writer, sha256, sha512};
+pub use hash::{Sha256Writer, labelled_digest, sha256, sha512};
 pub use label::Label;
 pub use random::{Random, SystemRandom};
 pub use recipient::{BoxError, RecipientKey, RecipientSecret, SUITE_XWING_AES256, SealedBox};

@@ -1,8 +1,10 @@
 //! Sealed datasets: what a holder publishes about them, and how it hands the key to its broker.
 
-use cordon_crypto::SealedBox;
 use cordon_crypto::dsse::Document;
-use cordon_types::{ColumnName, DatasetId, Nonce, PartyId, Sha256Digest, TableName, UnixSeconds};
+use cordon_crypto::{Label, SealedBox, derive, labelled_digest};
+use cordon_types::{
+    ColumnName, DatasetId, Nonce, PartyId, Secret, Sha256Digest, TableName, UnixSeconds,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::V1;
@@ -198,4 +200,40 @@ impl Manifest {
     pub fn table(&self, name: &TableName) -> Option<&ManifestTable> {
         self.tables.iter().find(|t| t.name == *name)
     }
+}
+
+/// Column key = HKDF(version key, table, column) (DESIGN §7).
+pub fn column_key(version_key: &Secret<32>, table: &TableName, column: &ColumnName) -> Secret<32> {
+    let context = [table.as_str().as_bytes(), column.as_str().as_bytes()];
+    derive(version_key, Label::ColumnKey, &context)
+}
+
+/// Footer key of a table = HKDF(version key, table).
+pub fn footer_key(version_key: &Secret<32>, table: &TableName) -> Secret<32> {
+    derive(version_key, Label::FooterKey, &[table.as_str().as_bytes()])
+}
+
+/// Key of one file = HKDF(column or footer key, path): what workers get, and all they get.
+pub fn file_key(key: &Secret<32>, path: &str) -> Secret<32> {
+    derive(key, Label::FileKey, &[path.as_bytes()])
+}
+
+/// The AAD prefix of one file. It is not stored in the file: a file of another dataset, version
+/// or place does not open.
+pub fn aad_prefix(
+    holder: &PartyId,
+    dataset: &DatasetId,
+    version: u32,
+    path: &str,
+) -> Sha256Digest {
+    let version = version.to_string();
+    labelled_digest(
+        Label::AadPrefix,
+        &[
+            holder.as_str().as_bytes(),
+            dataset.as_str().as_bytes(),
+            version.as_bytes(),
+            path.as_bytes(),
+        ],
+    )
 }
