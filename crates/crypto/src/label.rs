@@ -36,6 +36,8 @@ pub enum Label {
     RootSeal,
     /// Broker's state key → wrapped signing and opening keys.
     StateSeal,
+    /// Root key → authentication of a key store's records, which are readable but not changeable.
+    StateRecord,
     /// Fingerprint of a back-end key, checked at start.
     KeyFingerprint,
     /// Study key → pseudonym in a log leaf.
@@ -71,6 +73,7 @@ impl Label {
             Self::KeyWrap => "cordon/key-wrap/v1",
             Self::RootSeal => "cordon/root-seal/v1",
             Self::StateSeal => "cordon/state-seal/v1",
+            Self::StateRecord => "cordon/state-record/v1",
             Self::KeyFingerprint => "cordon/key-fingerprint/v1",
             Self::LogPseudonym => "cordon/log-pseudonym/v1",
             Self::ReceiptCommitment => "cordon/receipt-commitment/v1",

@@ -4,7 +4,7 @@
 //! grant names; any change is a new agreement. It embeds the keys of every party, so that the
 //! guard needs no directory: each broker compares the entries with its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cordon_crypto::dsse::Document;
 use cordon_crypto::{RecipientKey, VerifyingKey};
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::V1;
 use crate::evidence::{SandboxLevel, TeeKind};
+use crate::grant::KeyName;
 use crate::party::{Profile, Role};
 use crate::run::ParameterValue;
 
@@ -290,5 +291,25 @@ impl Agreement {
     /// The entry of a holder.
     pub fn holder(&self, party: &PartyId) -> Option<&Holder> {
         self.holders.iter().find(|h| h.party == *party)
+    }
+
+    /// The keys that a grant names for one dataset of a holder, no fewer and no more: of each of
+    /// its tables that the program uses, the footer key and the keys of the agreed columns, in
+    /// the order in which [`crate::grant::GrantedDataset::keys`] lists them. Empty if the program
+    /// does not use the dataset; then a grant leaves it out.
+    pub fn granted_keys(&self, holder: &PartyId, terms: &DatasetTerms) -> Vec<KeyName> {
+        let sources = self.program.tables.values().flatten();
+        let used: BTreeSet<_> = sources
+            .filter(|s| s.holder == *holder && s.dataset == terms.dataset)
+            .map(|s| &s.table)
+            .collect();
+        let mut keys = BTreeSet::new();
+        for table in used {
+            let columns = terms.columns.get(table).into_iter().flatten().cloned();
+            for column in std::iter::once(None).chain(columns.map(Some)) {
+                keys.insert(KeyName { table: table.clone(), column });
+            }
+        }
+        keys.into_iter().collect()
     }
 }

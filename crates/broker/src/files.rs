@@ -1,0 +1,28 @@
+//! Files that are written whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+/// Writes a file beside its place, flushes it to the disk, and moves it there. The folder is left
+/// to the caller to flush, who may have written several.
+pub(crate) fn place(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let temporary = path.with_file_name(name);
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)
+}
+
+/// Flushes a folder: names in it are on the disk then.
+pub(crate) fn flush_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Both, for a single file.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    place(path, bytes)?;
+    flush_folder(path.parent().unwrap_or(Path::new(".")))
+}

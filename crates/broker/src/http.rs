@@ -1,0 +1,235 @@
+//! The staff interface over HTTP: signed requests in, RFC 9457 problems out.
+//!
+//! Every change is a signed document with audience and nonce, checked in [`crate::service`]; the
+//! request's own signature says who reads. Only the card, the health and the log are open.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use cordon_crypto::VerifyingKey;
+use cordon_crypto::dsse::Envelope;
+use cordon_hub::signature::{KEY_HEADER, SIGNATURE_HEADER, SignatureHeaders, SignedParts, TIME_HEADER};
+use cordon_protocol::RunId;
+use cordon_protocol::party::Role;
+use cordon_types::Sha256Digest;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::Problem;
+use crate::records::directory::Enrolled;
+use crate::service::{Broker, ServiceError};
+
+/// Largest request: a manifest of 4 MiB in base64, its deposit, and room.
+const MAX_REQUEST_BYTES: usize = 8 * 1024 * 1024;
+
+/// The routes of one broker.
+pub fn router(broker: Arc<Broker>) -> Router {
+    let signed = Router::new()
+        .route("/v1/datasets", get(datasets))
+        .route("/v1/agreements", get(agreements))
+        .route("/v1/agreements/{digest}", get(agreement))
+        .route("/v1/runs", get(runs))
+        .route("/v1/runs/{run}", get(run))
+        .route("/v1/runs/{run}/review", get(review))
+        .route("/v1/refusals", get(refusals))
+        .layer(middleware::from_fn_with_state(broker.clone(), require_person));
+    // These carry signed documents, which say more than a signed request could.
+    let documents = Router::new()
+        .route("/v1/parties", post(enrol_party))
+        .route("/v1/persons", post(enrol_person))
+        .route("/v1/datasets", post(publish))
+        .route("/v1/approvals", post(approve))
+        .route("/v1/stops", post(stop))
+        .route("/v1/reviews", post(decide_review));
+    let open = Router::new()
+        .route("/healthz", get(health))
+        .route("/v1/party", get(party))
+        .route("/log/{*path}", get(log_file));
+    Router::new()
+        .merge(signed)
+        .merge(documents)
+        .merge(open)
+        .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
+        .with_state(broker)
+}
+
+type Answer = Result<Response, Refused>;
+
+fn json<T: Serialize>(value: &T) -> Response {
+    axum::Json(value).into_response()
+}
+
+async fn health(State(broker): State<Arc<Broker>>) -> Answer {
+    Ok(json(&broker.health().await?))
+}
+
+async fn party(State(broker): State<Arc<Broker>>) -> Answer {
+    Ok(json(broker.card().envelope()))
+}
+
+async fn log_file(State(broker): State<Arc<Broker>>, Path(path): Path<String>) -> Answer {
+    let kind = if path == "checkpoint" {
+        "text/plain; charset=utf-8"
+    } else {
+        "application/octet-stream"
+    };
+    match broker.log_file(&path).await? {
+        Some(bytes) => Ok(([(header::CONTENT_TYPE, kind)], bytes).into_response()),
+        None => Err(Refused(ServiceError::NotFound("log file"))),
+    }
+}
+
+async fn enrol_party(State(broker): State<Arc<Broker>>, body: Bytes) -> Answer {
+    Ok(json(&broker.enrol_party(&parse(&body)?).await?))
+}
+
+async fn enrol_person(State(broker): State<Arc<Broker>>, body: Bytes) -> Answer {
+    Ok(json(&broker.enrol_person(&parse(&body)?).await?))
+}
+
+async fn publish(State(broker): State<Arc<Broker>>, body: Bytes) -> Answer {
+    Ok(json(&broker.publish(&parse(&body)?).await?))
+}
+
+async fn approve(State(broker): State<Arc<Broker>>, body: Bytes) -> Answer {
+    Ok(json(&broker.approve(&parse::<Envelope>(&body)?).await?))
+}
+
+async fn stop(State(broker): State<Arc<Broker>>, body: Bytes) -> Answer {
+    Ok(json(&broker.stop(&parse::<Envelope>(&body)?).await?))
+}
+
+async fn decide_review(State(broker): State<Arc<Broker>>, body: Bytes) -> Answer {
+    Ok(json(&broker.decide_review(&parse::<Envelope>(&body)?).await?))
+}
+
+async fn datasets(State(broker): State<Arc<Broker>>) -> Answer {
+    Ok(json(&broker.datasets().await?))
+}
+
+async fn agreements(State(broker): State<Arc<Broker>>) -> Answer {
+    Ok(json(&broker.agreements().await?))
+}
+
+async fn agreement(State(broker): State<Arc<Broker>>, Path(digest): Path<String>) -> Answer {
+    Ok(json(&broker.agreement(digest_in_path(&digest)?).await?))
+}
+
+async fn runs(State(broker): State<Arc<Broker>>) -> Answer {
+    Ok(json(&broker.runs().await?))
+}
+
+async fn run(State(broker): State<Arc<Broker>>, Path(run): Path<String>) -> Answer {
+    Ok(json(&broker.run(RunId(digest_in_path(&run)?)).await?))
+}
+
+async fn review(State(broker): State<Arc<Broker>>, Path(run): Path<String>) -> Answer {
+    Ok(json(&broker.review(RunId(digest_in_path(&run)?)).await?))
+}
+
+async fn refusals(
+    State(broker): State<Arc<Broker>>,
+    axum::Extension(reader): axum::Extension<Arc<Enrolled>>,
+) -> Answer {
+    // DESIGN invariant 7: full reasons are for owner and auditor.
+    let may = [
+        Role::Auditor,
+        Role::SecurityOfficer,
+        Role::DataProtectionOfficer,
+        Role::Steward,
+        Role::Administrator,
+    ];
+    if !reader.roles.iter().any(|role| may.contains(role)) {
+        return Err(Refused(ServiceError::NotAllowed("reasons are for owner and auditor")));
+    }
+    Ok(json(&broker.refusals().await?))
+}
+
+/// Lets a request through that an enrolled person of this holder signed.
+async fn require_person(
+    State(broker): State<Arc<Broker>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match signer(&broker, &request).await {
+        Ok(person) => {
+            request.extensions_mut().insert(Arc::new(person));
+            next.run(request).await
+        }
+        Err(error) => Refused(error).into_response(),
+    }
+}
+
+async fn signer(broker: &Broker, request: &Request) -> Result<Enrolled, ServiceError> {
+    let text = |name: &str| header_text(request.headers(), name);
+    let headers = SignatureHeaders {
+        key: text(KEY_HEADER),
+        time: text(TIME_HEADER),
+        signature: text(SIGNATURE_HEADER),
+    };
+    let parts = SignedParts {
+        method: request.method().as_str(),
+        path: request.uri().path(),
+        query: request.uri().query().unwrap_or_default(),
+        // Reads carry no body.
+        body: cordon_crypto::sha256(&[]),
+    };
+    let key: VerifyingKey =
+        parts.verify(headers, broker.now()).map_err(|_| ServiceError::Unsigned)?;
+    broker.own_person_by_key(key).await
+}
+
+fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+    serde_json::from_slice(body).map_err(|error| {
+        Refused(ServiceError::Malformed(format!(
+            "the request does not hold what was expected, at line {} column {}",
+            error.line(),
+            error.column()
+        )))
+    })
+}
+
+fn digest_in_path(text: &str) -> Result<Sha256Digest, Refused> {
+    cordon_hub::api::digest_from_hex(text)
+        .ok_or_else(|| Refused(ServiceError::Malformed("expected 64 hex digits".into())))
+}
+
+/// A service error on its way out.
+struct Refused(ServiceError);
+
+impl From<ServiceError> for Refused {
+    fn from(error: ServiceError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        if let ServiceError::Internal(error) = &self.0 {
+            tracing::error!(error = format!("{error:#}"), "a request failed");
+        }
+        let status =
+            StatusCode::from_u16(self.0.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let code = self.0.code();
+        let problem = Problem {
+            kind: format!("urn:cordon:problem:{code}"),
+            title: status.canonical_reason().unwrap_or("problem").to_owned(),
+            status: status.as_u16(),
+            detail: self.0.to_string(),
+            code: code.to_owned(),
+            reasons: self.0.reasons().to_vec(),
+        };
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+    }
+}

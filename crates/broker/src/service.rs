@@ -1,0 +1,343 @@
+//! What one broker does: each function takes a signed document or a message of a guard, decides
+//! through `cordon-govern`, records, and only then lets it take effect.
+
+mod agreements;
+mod datasets;
+mod enrol;
+mod error;
+mod grants;
+mod leases;
+mod outputs;
+mod views;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use cordon_crypto::dsse::Signed;
+use cordon_crypto::{Random, SigningKey, SystemRandom, VerifyingKey};
+use cordon_govern::grant::{Challenged, Session};
+use cordon_govern::{BrokerState, Denial, Directory, Policy, Recognized};
+use cordon_hub::Clock;
+use cordon_hub::client::Client as HubClient;
+use cordon_keystore::process::Client as KeyClient;
+use cordon_keystore::{KeyState, VersionStatus};
+use cordon_protocol::entry::{Action, Actor, Decision};
+use cordon_protocol::party::{PartyCard, Role};
+use cordon_protocol::{LogEntry, Manifest, Refusal, RunId, V1};
+use cordon_types::{DatasetId, Nonce, PartyId, PersonId, Sha256Digest, StudyId, UnixSeconds};
+use cordon_verifier::TrustRoots;
+use sqlx::SqliteConnection;
+use tokio::sync::{Notify, watch};
+
+use crate::challenge::Challenges;
+use crate::log::Log;
+use crate::records::{blobs, directory};
+use crate::store::{Store, StoreError};
+
+pub use error::ServiceError;
+pub use grants::Appraising;
+
+/// Outputs that could not be decided or delivered are tried again after this.
+const TEND_PAUSE: Duration = Duration::from_secs(2);
+/// How long a decision waits for witnesses that were silent a moment ago.
+const WITNESS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A broker with its keys, records and log.
+pub struct Broker {
+    card: Signed<PartyCard>,
+    key: Arc<SigningKey>,
+    store: Arc<Store>,
+    log: Arc<Log>,
+    keys: KeyClient,
+    hub: Option<HubClient>,
+    policy: Policy,
+    appraising: Appraising,
+    clock: Arc<dyn Clock>,
+    challenges: Challenges<Session<Challenged>>,
+    directory: RwLock<Arc<Directory>>,
+    key_states: RwLock<HashMap<(DatasetId, u32), KeyState>>,
+    outputs_changed: Notify,
+    /// Outputs whose refusal is recorded already.
+    refused_outputs: Mutex<HashSet<RunId>>,
+}
+
+/// What a broker is made of.
+pub struct Parts {
+    /// Its card.
+    pub card: Signed<PartyCard>,
+    /// The key that signs for it.
+    pub key: Arc<SigningKey>,
+    /// Its database.
+    pub store: Arc<Store>,
+    /// Its log.
+    pub log: Arc<Log>,
+    /// Its key process.
+    pub keys: KeyClient,
+    /// The hub; absent only where nothing is sent, in benchmarks and tests.
+    pub hub: Option<HubClient>,
+    /// What decides.
+    pub policy: Policy,
+    /// Whose evidence it believes.
+    pub roots: TrustRoots,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Broker {
+    /// Puts a broker together and reads whom it knows.
+    ///
+    /// # Errors
+    /// If the database fails or holds cards that do not go together, or the key process is gone.
+    pub async fn new(parts: Parts) -> Result<Self, ServiceError> {
+        let directory = read_directory(&parts.card, &parts.store).await?;
+        let keys = parts.keys.status().await.map_err(ServiceError::Keys)?;
+        let key_states = keys.versions.into_iter().map(|version| {
+            let VersionStatus { dataset, version, state, .. } = version;
+            ((dataset, version), state)
+        });
+        Ok(Self {
+            card: parts.card,
+            key: parts.key,
+            store: parts.store,
+            log: parts.log,
+            keys: parts.keys,
+            hub: parts.hub,
+            policy: parts.policy,
+            appraising: Appraising { roots: parts.roots },
+            clock: parts.clock,
+            challenges: Challenges::default(),
+            directory: RwLock::new(Arc::new(directory)),
+            key_states: RwLock::new(key_states.collect()),
+            outputs_changed: Notify::new(),
+            refused_outputs: Mutex::default(),
+        })
+    }
+
+    /// Decides and delivers outputs until `stop` changes.
+    pub async fn tend(&self, mut stop: watch::Receiver<bool>) {
+        loop {
+            let again = match self.tend_outputs().await {
+                Ok(again) => again,
+                Err(error) => {
+                    tracing::error!(error = %error, "outputs cannot be tended");
+                    true
+                }
+            };
+            let pause = async {
+                match again {
+                    true => tokio::time::sleep(TEND_PAUSE).await,
+                    false => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = stop.changed() => return,
+                () = self.outputs_changed.notified() => {}
+                () = pause => {}
+            }
+        }
+    }
+
+    /// The broker's own card.
+    pub fn card(&self) -> &Signed<PartyCard> {
+        &self.card
+    }
+
+    /// Its log.
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// What time it is here.
+    pub fn now(&self) -> UnixSeconds {
+        self.clock.now().to_seconds()
+    }
+
+    /// Whom it knows.
+    pub fn directory(&self) -> Arc<Directory> {
+        // A panic cannot leave the pointer half written.
+        self.directory.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn refresh_directory(&self) -> Result<(), ServiceError> {
+        let fresh = Arc::new(read_directory(&self.card, &self.store).await?);
+        *self.directory.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    fn nonce(&self) -> Nonce {
+        let random: &mut dyn Random = &mut SystemRandom::new();
+        random.nonce()
+    }
+
+    /// An entry that says that something was permitted; callers fill in what it is about.
+    fn entry(&self, actor: Actor, action: Action, object: Sha256Digest) -> LogEntry {
+        LogEntry {
+            v: V1,
+            time: self.now(),
+            profile: self.card.value().profile,
+            holder: self.card.value().party.clone(),
+            actor,
+            action,
+            decision: Decision::Permit,
+            code: "ok".into(),
+            study: None,
+            agreement: None,
+            run: None,
+            objects: vec![object],
+            evidence: Vec::new(),
+        }
+    }
+
+    fn person(&self, person: &PersonId, role: Option<Role>) -> Actor {
+        Actor::Person { party: self.card.value().party.clone(), person: person.clone(), role }
+    }
+
+    /// Records a refusal with its full reasons, and hands it on.
+    async fn refuse(&self, denial: Denial) -> ServiceError {
+        let entry = denial.entry().clone();
+        let reasons = denial.reasons().join("\n").into_bytes();
+        let recorded = self
+            .store
+            .write(move |c| {
+                Box::pin(async move {
+                    let digest = cordon_crypto::sha256(&[&reasons]);
+                    blobs::put(c, digest, blobs::Kind::Reasons, &reasons).await?;
+                    append(c, &entry).await
+                })
+            })
+            .await;
+        match recorded {
+            Ok(_) => {
+                self.log.wake();
+                tracing::info!(code = denial.code().as_str(), "refused");
+                ServiceError::from(denial)
+            }
+            Err(error) => error.into(),
+        }
+    }
+
+    /// The public form of an error, for whoever is not of this holder's staff.
+    fn public_refusal(&self, error: &ServiceError, run: Option<RunId>) -> Refusal {
+        match error {
+            ServiceError::Denied(denial) => denial.refusal(),
+            other => Refusal {
+                v: V1,
+                holder: self.card.value().party.clone(),
+                run,
+                code: other.code().to_owned(),
+                sentence: public_sentence(other).to_owned(),
+                issued: self.now(),
+            },
+        }
+    }
+
+    /// Signs a refusal.
+    pub fn sign_refusal(
+        &self,
+        error: &ServiceError,
+        run: Option<RunId>,
+    ) -> Result<Signed<Refusal>, ServiceError> {
+        Signed::sign(self.public_refusal(error, run), &self.key).map_err(ServiceError::internal)
+    }
+
+    /// The person of this holder who signs with `key`.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unsigned`] if there is none.
+    pub async fn own_person_by_key(
+        &self,
+        key: VerifyingKey,
+    ) -> Result<directory::Enrolled, ServiceError> {
+        let known = self.directory();
+        let own = &self.card.value().party;
+        let person = known.signer(&key).filter(|p| p.card.party == *own);
+        let card = &person.ok_or(ServiceError::Unsigned)?.card;
+        let found = directory::person(self.store.readers(), &card.party, &card.person).await?;
+        found.ok_or(ServiceError::Unsigned)
+    }
+
+    /// What the policy may know of this broker.
+    async fn state_for(&self, agreement: &Recognized) -> Result<BrokerState, ServiceError> {
+        Ok(BrokerState {
+            last_entry: self.last_entry_time().await?,
+            log_current: self.log.is_ready(),
+            witnesses_ready: self.log.answering(&other_holders(agreement)),
+        })
+    }
+
+    /// A witness that was silent a moment ago, for instance while this broker started, gets a
+    /// little time; whether that was enough is the policy's to say.
+    async fn wait_for_witnesses(&self, agreement: &Recognized) {
+        let wanted = agreement.value().witness_quorum;
+        let others = other_holders(agreement);
+        let enough = self.log.wait_for_answering(&others, wanted);
+        let _ = tokio::time::timeout(WITNESS_PATIENCE, enough).await;
+    }
+
+    async fn last_entry_time(&self) -> Result<UnixSeconds, ServiceError> {
+        let last = crate::log::last_entry(self.store.readers()).await?;
+        let Some(bytes) = last else { return Ok(UnixSeconds::new(0)) };
+        let entry: LogEntry = cordon_crypto::canonical::from_canonical(&bytes, bytes.len())
+            .map_err(ServiceError::internal)?;
+        Ok(entry.time)
+    }
+
+    fn is_active(&self, manifest: &Signed<Manifest>) -> bool {
+        let version = (manifest.value().dataset.clone(), manifest.value().version);
+        let states = self.key_states.read().unwrap_or_else(PoisonError::into_inner);
+        states.get(&version) == Some(&KeyState::Active)
+    }
+
+    fn note_key(&self, status: &VersionStatus) {
+        let mut states = self.key_states.write().unwrap_or_else(PoisonError::into_inner);
+        states.insert((status.dataset.clone(), status.version), status.state);
+    }
+
+    async fn stopped(&self, study: &StudyId) -> Result<bool, ServiceError> {
+        let stop = crate::records::agreements::stop_of(self.store.readers(), study).await?;
+        Ok(stop.is_some())
+    }
+}
+
+/// Appends an entry in the transaction of the record that it tells of.
+pub(crate) async fn append(connection: &mut SqliteConnection, entry: &LogEntry) -> Result<u64, StoreError> {
+    let bytes = entry.to_bytes().map_err(|_| StoreError::Corrupt("log entry"))?;
+    crate::log::append(connection, &bytes).await.map_err(StoreError::Log)
+}
+
+fn other_holders(agreement: &Recognized) -> Vec<PartyId> {
+    let own = agreement.party();
+    let holders = agreement.value().holders.iter().map(|holder| &holder.party);
+    holders.filter(|party| *party != own).cloned().collect()
+}
+
+// A panic leaves these sets whole: every change is one call.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn read_directory(
+    card: &Signed<PartyCard>,
+    store: &Store,
+) -> Result<Directory, ServiceError> {
+    let parties = directory::parties(store.readers()).await?;
+    let people = directory::people(store.readers()).await?;
+    let people = people.into_iter().map(|person| (person.card, person.roles));
+    Directory::new(card, parties, people).map_err(ServiceError::internal)
+}
+
+/// One sentence that tells strangers nothing about this broker.
+fn public_sentence(error: &ServiceError) -> &'static str {
+    match error {
+        ServiceError::Malformed(_) => "The message is malformed.",
+        ServiceError::Unsigned => "The message is not signed by anybody who may send it.",
+        ServiceError::NotAllowed(_) => "The sender may not do this.",
+        ServiceError::NotFound(_) => "There is no such thing.",
+        ServiceError::Denied(denial) => denial.sentence(),
+        ServiceError::Conflict(_) => "This was done before, or by another.",
+        ServiceError::Keys(_) => "The broker's key process refuses.",
+        ServiceError::Unavailable(_) => "The broker cannot do this now; try again.",
+        ServiceError::Internal(_) => "The broker failed.",
+    }
+}

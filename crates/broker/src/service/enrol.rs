@@ -1,0 +1,93 @@
+//! Enrolment: an administrator says that a card's owner is known here, after people compared
+//! fingerprints.
+
+use cordon_govern::document::{check_enrolment, check_party_card, check_person_card};
+use cordon_protocol::entry::Action;
+use cordon_protocol::party::Role;
+
+use super::{Broker, ServiceError, append};
+use crate::api::{Enrol, Recorded};
+use crate::records::{directory, nonces};
+
+impl Broker {
+    /// Enrols another holder: the key process pins its witness key, too.
+    ///
+    /// # Errors
+    /// If card or enrolment do not hold, or the party is enrolled with another card.
+    pub async fn enrol_party(&self, enrol: &Enrol) -> Result<Recorded, ServiceError> {
+        let (now, known) = (self.now(), self.directory());
+        let refuse = |error: cordon_govern::document::DocumentError| {
+            error.deny(&known, Action::PartyEnrolled, None, None, now)
+        };
+        let card = match check_party_card(&enrol.card, self.card.value().profile) {
+            Ok(card) => card,
+            Err(error) => return Err(self.refuse(refuse(error)).await),
+        };
+        let enrolment = match check_enrolment(&enrol.enrolment, card.digest(), &known, now) {
+            Ok(enrolment) => enrolment,
+            Err(error) => return Err(self.refuse(refuse(error)).await),
+        };
+        self.keys
+            .enrol(enrol.card.clone(), enrol.enrolment.clone())
+            .await
+            .map_err(ServiceError::Keys)?;
+        let actor =
+            self.person(&enrolment.value().administrator, Some(Role::Administrator));
+        let entry = self.entry(actor, Action::PartyEnrolled, card.digest());
+        let (digest, nonce) = (card.digest(), enrolment.value().nonce);
+        let enrolled = card.value().clone();
+        let index = self
+            .store
+            .write(move |c| {
+                Box::pin(async move {
+                    nonces::spend(c, nonce, now).await?;
+                    let index = append(c, &entry).await?;
+                    directory::insert_party(c, &card, index).await?;
+                    Ok(index)
+                })
+            })
+            .await?;
+        self.log.wake();
+        self.log.enrol(&enrolled)?;
+        self.refresh_directory().await?;
+        Ok(Recorded { digest, entry: Some(index) })
+    }
+
+    /// Enrols a person: own staff with roles, or a researcher of another party.
+    ///
+    /// # Errors
+    /// If card or enrolment do not hold, or the person is enrolled already.
+    pub async fn enrol_person(&self, enrol: &Enrol) -> Result<Recorded, ServiceError> {
+        let (now, known) = (self.now(), self.directory());
+        let refuse = |error: cordon_govern::document::DocumentError| {
+            error.deny(&known, Action::PersonEnrolled, None, None, now)
+        };
+        let card = match check_person_card(&enrol.card) {
+            Ok(card) => card,
+            Err(error) => return Err(self.refuse(refuse(error)).await),
+        };
+        let enrolment = match check_enrolment(&enrol.enrolment, card.digest(), &known, now) {
+            Ok(enrolment) => enrolment,
+            Err(error) => return Err(self.refuse(refuse(error)).await),
+        };
+        let actor =
+            self.person(&enrolment.value().administrator, Some(Role::Administrator));
+        let entry = self.entry(actor, Action::PersonEnrolled, card.digest());
+        let (digest, nonce) = (card.digest(), enrolment.value().nonce);
+        let roles = enrolment.value().roles.clone();
+        let index = self
+            .store
+            .write(move |c| {
+                Box::pin(async move {
+                    nonces::spend(c, nonce, now).await?;
+                    let index = append(c, &entry).await?;
+                    directory::insert_person(c, &card, &roles, index).await?;
+                    Ok(index)
+                })
+            })
+            .await?;
+        self.log.wake();
+        self.refresh_directory().await?;
+        Ok(Recorded { digest, entry: Some(index) })
+    }
+}

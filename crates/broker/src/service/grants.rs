@@ -1,0 +1,205 @@
+//! Keys in: challenge, evidence, policy, record, proof, and only then the key process.
+
+use cordon_crypto::dsse::{Envelope, Signed};
+use cordon_govern::document::DocumentError;
+use cordon_govern::grant::{DatasetVersion, GrantFacts, Recorded, Session, Trust};
+use cordon_govern::{Code, Recognized};
+use cordon_keystore::GrantRequest;
+use cordon_protocol::entry::Action;
+use cordon_protocol::message::FromBroker;
+use cordon_protocol::{Evidence, Manifest, RunId, RunRequest};
+use cordon_verifier::{Collateral, TrustRoots};
+
+use super::agreements::Looked;
+use super::{Broker, ServiceError, append};
+use crate::records::{agreements, blobs, datasets, runs};
+
+/// Whose evidence this broker believes.
+pub struct Appraising {
+    /// Roots of the vendors, or of a software TEE in development.
+    pub roots: TrustRoots,
+}
+
+impl Broker {
+    /// Opens a challenge for a requested run, and says which dataset versions would be released.
+    ///
+    /// # Errors
+    /// The refusal, which is recorded.
+    pub async fn challenge(&self, request: &Envelope) -> Result<FromBroker, ServiceError> {
+        // Which agreement it is about is read before anything is believed, only to look it up.
+        let claimed = request
+            .open::<RunRequest>(&request.claimed_signer())
+            .map_err(|error| ServiceError::Malformed(error.to_string()))?;
+        let looked = self.look_at(claimed.value().agreement).await?;
+        let (nonce, now) = (self.nonce(), self.now());
+        let session = match Session::challenge(&looked.recognized, request, nonce, now) {
+            Ok(session) => session,
+            Err(denial) => return Err(self.refuse(*denial).await),
+        };
+        let manifests = self.newest_manifests(&looked.recognized).await?;
+        self.challenges.open(session.run(), session, now);
+        Ok(FromBroker::Challenged {
+            holder: self.card.value().party.clone(),
+            nonce,
+            manifests: manifests.iter().map(|manifest| manifest.envelope().clone()).collect(),
+        })
+    }
+
+    /// Grants the agreed keys to the guard whose evidence this is.
+    ///
+    /// A guard that asks again, for example because the answer was lost, gets the same grant; the
+    /// run is spent once. Another guard gets none.
+    ///
+    /// # Errors
+    /// The refusal, which is recorded; or that witnesses or key process do not answer now.
+    pub async fn grant(&self, run: RunId, evidence: &Evidence) -> Result<Envelope, ServiceError> {
+        let now = self.now();
+        let Some(session) = self.challenges.take(run, now) else {
+            let reason = "no challenge is open for this run: evidence counts once".to_owned();
+            return Err(self.refuse_grant(Code::NotChallenged, reason, run).await);
+        };
+        let collateral = Collateral::none();
+        let trust = Trust { roots: &self.appraising.roots, collateral: &collateral };
+        let session = match session.appraise(evidence, trust, now) {
+            Ok(session) => session,
+            Err(denial) => return Err(self.refuse(*denial).await),
+        };
+        if let Some(earlier) = runs::get(self.store.readers(), run).await? {
+            if !session.is_guard_of(&earlier.context) {
+                let reason = "the run was granted to another guard key".to_owned();
+                return Err(self.refuse_grant(Code::OtherGuard, reason, run).await);
+            }
+            return self.resume_grant(run, earlier).await;
+        }
+
+        let looked = self.look_at(session.agreement().agreement().digest()).await?;
+        self.wait_for_witnesses(&looked.recognized).await;
+        let manifests = self.newest_manifests(&looked.recognized).await?;
+        let versions: Vec<DatasetVersion<'_>> = manifests
+            .iter()
+            .map(|manifest| DatasetVersion { manifest, key_active: self.is_active(manifest) })
+            .collect();
+        let facts = GrantFacts {
+            standing: &looked.standing,
+            study_stopped: looked.stopped,
+            runs_used: looked.runs,
+            datasets: &versions,
+            broker: self.state_for(&looked.recognized).await?,
+        };
+        let appraisal = session.attestation_result().to_json().to_vec();
+        let session = match session.permit(&self.policy, facts, now) {
+            Ok(session) => session,
+            Err(denial) => return Err(self.refuse(*denial).await),
+        };
+
+        // One transaction: the run is spent, the grant recorded, the entry in the log, or nothing.
+        let evidence_bytes = serde_json::to_vec(evidence).map_err(ServiceError::internal)?;
+        let entry = session.entry().clone();
+        let mut record = runs::GrantRecord {
+            request: session.request().clone(),
+            signing_key: session.context().guard_signing_key,
+            box_key: session.guard_box_key().clone(),
+            evidence: session.context().evidence,
+            context: session.context().clone(),
+            entry: 0,
+            envelope: None,
+        };
+        let index = self
+            .store
+            .write(move |c| {
+                Box::pin(async move {
+                    agreements::spend_run(c, record.context.agreement).await?;
+                    blobs::put(c, record.evidence, blobs::Kind::Evidence, &evidence_bytes).await?;
+                    let digest = record.context.appraisal;
+                    blobs::put(c, digest, blobs::Kind::Appraisal, &appraisal).await?;
+                    record.entry = append(c, &entry).await?;
+                    runs::insert(c, run, &record).await?;
+                    Ok(record.entry)
+                })
+            })
+            .await?;
+        self.log.wake();
+
+        let bytes = session.entry().to_bytes().map_err(ServiceError::internal)?;
+        let proof = self.log.prove(index, &bytes, looked.recognized.witnesses()).await?;
+        let session = session.record(&proof).map_err(ServiceError::internal)?;
+        self.seal_grant(session).await
+    }
+
+    /// Finishes what a crash, a lost answer or silent witnesses left: nothing is decided or spent
+    /// again.
+    async fn resume_grant(
+        &self,
+        run: RunId,
+        earlier: runs::GrantRecord,
+    ) -> Result<Envelope, ServiceError> {
+        // A stop, an expiry or a withdrawn approval since then counts, too.
+        let looked = self.look_at(earlier.context.agreement).await?;
+        if self.lease_ends(&looked) {
+            let reason = "the study was stopped, or the agreement ended, since the grant".to_owned();
+            return Err(self.refuse_grant(Code::StudyStopped, reason, run).await);
+        }
+        if let Some(envelope) = earlier.envelope {
+            return Ok(envelope);
+        }
+        let bytes = crate::log::entry(self.store.readers(), earlier.entry).await?;
+        let bytes = bytes.ok_or(ServiceError::NotFound("log entry"))?;
+        let proof = self.log.prove(earlier.entry, &bytes, looked.recognized.witnesses()).await?;
+        let session = Session::<Recorded>::resume(
+            &looked.recognized,
+            earlier.request,
+            earlier.context,
+            earlier.box_key,
+            &bytes,
+            &proof,
+        );
+        self.seal_grant(session.map_err(ServiceError::internal)?).await
+    }
+
+    /// The key process checks the proof again, unwraps, and seals to the guard.
+    async fn seal_grant(&self, session: Session<Recorded>) -> Result<Envelope, ServiceError> {
+        let run = session.run();
+        let order = session.seal_order();
+        let request = GrantRequest {
+            context: order.context.clone(),
+            entry: order.entry.to_vec().into(),
+            proof: order.proof.to_owned(),
+            agreement: session.agreement().agreement().signed().envelope().clone(),
+            guard_box_key: order.guard_box_key.clone(),
+        };
+        let sealed = self.keys.grant(request).await.map_err(ServiceError::Keys)?;
+        let grant = session.grant(sealed, &self.key).map_err(ServiceError::internal)?;
+        let envelope = grant.envelope().clone();
+        let kept = envelope.clone();
+        self.store
+            .write(move |c| Box::pin(async move { runs::set_envelope(c, run, &kept).await }))
+            .await?;
+        Ok(envelope)
+    }
+
+    /// The newest version of each of this holder's datasets in an agreement.
+    async fn newest_manifests(
+        &self,
+        agreement: &Recognized,
+    ) -> Result<Vec<Signed<Manifest>>, ServiceError> {
+        let mut manifests = Vec::new();
+        for terms in &agreement.own_holder().datasets {
+            let manifest = datasets::newest(self.store.readers(), &terms.dataset).await?;
+            manifests.push(manifest.ok_or(ServiceError::NotFound("dataset"))?);
+        }
+        Ok(manifests)
+    }
+
+    pub(super) fn lease_ends(&self, looked: &Looked) -> bool {
+        use cordon_govern::approval::Standing;
+        let now = self.now();
+        looked.stopped
+            || matches!(looked.standing, Standing::Rejected { .. })
+            || looked.recognized.value().not_after <= now
+    }
+
+    async fn refuse_grant(&self, code: Code, reason: String, run: RunId) -> ServiceError {
+        let error = DocumentError { code, reason };
+        self.refuse_document(error, Action::GrantRefused, None, Some(run)).await
+    }
+}

@@ -1,0 +1,309 @@
+//! Results out: receipt, reviews, policy, record, proof, and only then the key process.
+
+use cordon_crypto::SealedBox;
+use cordon_crypto::dsse::{Envelope, Signed};
+use cordon_govern::clearance::{ClearanceFacts, Received, Recorded, ReviewOutcome, Session};
+use cordon_govern::document::{DocumentError, check_review};
+use cordon_govern::{Code, Recognized};
+use cordon_hub::MailboxName;
+use cordon_keystore::ReleaseRequest;
+use cordon_protocol::decision::Verdict;
+use cordon_protocol::entry::Action;
+use cordon_protocol::message::{Mail, ToPerson};
+use cordon_protocol::release::ReviewCopy;
+use cordon_protocol::{Release, ReviewDecision, RunId};
+use cordon_types::Sha256Digest;
+
+use super::{Broker, ServiceError, append};
+use crate::api::Recorded as Answer;
+use crate::records::{nonces, outputs, runs};
+use crate::store::{Conflict, StoreError};
+
+impl Broker {
+    /// Takes in what a run came to, with this broker's share of the result key.
+    ///
+    /// # Errors
+    /// The refusal, which is recorded.
+    pub async fn deliver(
+        &self,
+        run: RunId,
+        receipt: &Envelope,
+        share: Option<SealedBox>,
+        reviews: Vec<ReviewCopy>,
+    ) -> Result<Sha256Digest, ServiceError> {
+        let now = self.now();
+        let readers = self.store.readers();
+        let record = runs::get(readers, run).await?.ok_or(ServiceError::NotFound("run"))?;
+        let recognized = self.look_at(record.context.agreement).await?.recognized;
+        let received = Session::receive(&recognized, &record.context, receipt, share.as_ref(), now);
+        let session = match received {
+            Ok(session) => session,
+            Err(denial) => return Err(self.refuse(*denial).await),
+        };
+        let digest = session.receipt().digest();
+        if let Some(held) = outputs::receipt(readers, run).await? {
+            // The guard asks again when an answer is lost.
+            return match held.receipt.digest() == digest {
+                true => Ok(digest),
+                false => Err(ServiceError::Conflict(Conflict::Exists)),
+            };
+        }
+        let entry = session.held_entry(now);
+        let held = outputs::Held {
+            receipt: session.receipt().clone(),
+            share,
+            reviews: own_copies(&recognized, reviews),
+        };
+        self.store
+            .write(move |c| {
+                Box::pin(async move {
+                    let index = append(c, &entry).await?;
+                    match outputs::insert_receipt(c, run, &held, index).await? {
+                        true => Ok(()),
+                        // Another delivery was quicker; its entry stands.
+                        false => Err(StoreError::Conflict(Conflict::Exists)),
+                    }
+                })
+            })
+            .await?;
+        self.log.wake();
+        self.outputs_changed.notify_one();
+        Ok(digest)
+    }
+
+    /// Takes a reviewer's decision about an output in.
+    ///
+    /// # Errors
+    /// The refusal, which is recorded.
+    pub async fn decide_review(&self, envelope: &Envelope) -> Result<Answer, ServiceError> {
+        let now = self.now();
+        let claimed = envelope
+            .open::<ReviewDecision>(&envelope.claimed_signer())
+            .map_err(|error| ServiceError::Malformed(error.to_string()))?;
+        let run = claimed.value().run;
+        let held = outputs::receipt(self.store.readers(), run).await?;
+        let held = held.ok_or(ServiceError::NotFound("receipt"))?;
+        let agreement = held.receipt.value().agreement;
+        let recognized = self.look_at(agreement).await?.recognized;
+        let review = match check_review(envelope, &recognized, &held.receipt, now) {
+            Ok(review) => review,
+            Err(error) => {
+                let action = Action::OutputReviewed;
+                return Err(self.refuse_document(error, action, Some(agreement), Some(run)).await);
+            }
+        };
+        if outputs::clearance(self.store.readers(), run).await?.is_some()
+            && review.value().verdict == Verdict::Reject
+        {
+            return Err(ServiceError::NotAllowed("the output is cleared already"));
+        }
+        let person = self.person(&review.value().person, None);
+        let mut entry = self.entry(person, Action::OutputReviewed, review.digest());
+        entry.study = Some(recognized.value().study.clone());
+        entry.agreement = Some(agreement);
+        entry.run = Some(run);
+        let (digest, nonce) = (review.digest(), review.value().nonce);
+        let index = self
+            .store
+            .write(move |c| {
+                Box::pin(async move {
+                    nonces::spend(c, nonce, now).await?;
+                    let index = append(c, &entry).await?;
+                    outputs::insert_review(c, &review, index).await?;
+                    Ok(index)
+                })
+            })
+            .await?;
+        self.log.wake();
+        self.outputs_changed.notify_one();
+        Ok(Answer { digest, entry: Some(index) })
+    }
+
+    /// Decides every output that can be decided, and finishes every clearance that a crash, silent
+    /// witnesses or an unreachable hub left. Says whether something is left to try again.
+    pub async fn tend_outputs(&self) -> Result<bool, ServiceError> {
+        let mut again = false;
+        for (run, _) in outputs::undecided(self.store.readers()).await? {
+            again |= !self.tried(run, self.decide(run).await);
+        }
+        for run in outputs::unfinished(self.store.readers()).await? {
+            again |= !self.tried(run, self.finish(run).await);
+        }
+        Ok(again)
+    }
+
+    fn tried(&self, run: RunId, result: Result<(), ServiceError>) -> bool {
+        match result {
+            Ok(()) => true,
+            Err(ServiceError::Denied(_)) => {
+                // Recorded once; a restart looks again.
+                super::lock(&self.refused_outputs).insert(run);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%run, code = error.code(), error = %error, "an output waits");
+                false
+            }
+        }
+    }
+
+    /// Clears an output if everybody who must look has, and the policy permits.
+    async fn decide(&self, run: RunId) -> Result<(), ServiceError> {
+        if super::lock(&self.refused_outputs).contains(&run) {
+            return Ok(());
+        }
+        let now = self.now();
+        let readers = self.store.readers();
+        let record = runs::get(readers, run).await?.ok_or(ServiceError::NotFound("run"))?;
+        let held = outputs::receipt(readers, run).await?;
+        let held = held.ok_or(ServiceError::NotFound("receipt"))?;
+        let looked = self.look_at(record.context.agreement).await?;
+        let session = Session::<Received>::receive(
+            &looked.recognized,
+            &record.context,
+            held.receipt.envelope(),
+            held.share.as_ref(),
+            now,
+        );
+        let session = match session {
+            Ok(session) => session,
+            Err(denial) => return Err(self.refuse(*denial).await),
+        };
+        let reviews = outputs::reviews(readers, run).await?;
+        let session = match session.review(&reviews, now) {
+            ReviewOutcome::Complete(session) => session,
+            ReviewOutcome::Waiting(_) => return Ok(()),
+            ReviewOutcome::Withheld { denial, .. } => return Err(self.refuse(*denial).await),
+        };
+        self.wait_for_witnesses(&looked.recognized).await;
+        let facts = ClearanceFacts {
+            study_stopped: looked.stopped,
+            standing: &looked.standing,
+            earlier_releases: outputs::count_cleared(readers, &looked.recognized.value().study)
+                .await?,
+            broker: self.state_for(&looked.recognized).await?,
+        };
+        let session = match session.permit(&self.policy, facts, now) {
+            Ok(session) => session,
+            Err(denial) if denial.code() == Code::WitnessesMissing => {
+                return Err(ServiceError::Unavailable("too few witnesses answer".into()));
+            }
+            Err(denial) => return Err(self.refuse(*denial).await),
+        };
+        let (entry, context) = (session.entry().clone(), session.context().clone());
+        self.store
+            .write(move |c| {
+                Box::pin(async move {
+                    let index = append(c, &entry).await?;
+                    match outputs::insert_clearance(c, &context, index).await? {
+                        true => Ok(()),
+                        false => Err(StoreError::Conflict(Conflict::Exists)),
+                    }
+                })
+            })
+            .await?;
+        self.log.wake();
+        // From here on it is a clearance to be finished, now or after a restart.
+        Ok(())
+    }
+
+    /// Opens this broker's share for the recipients of a recorded clearance, and delivers it.
+    async fn finish(&self, run: RunId) -> Result<(), ServiceError> {
+        if super::lock(&self.refused_outputs).contains(&run) {
+            return Ok(());
+        }
+        let readers = self.store.readers();
+        let cleared = outputs::clearance(readers, run).await?;
+        let cleared = cleared.ok_or(ServiceError::NotFound("clearance"))?;
+        let looked = self.look_at(cleared.context.agreement).await?;
+        let recognized = looked.recognized;
+        let release = match cleared.release.clone() {
+            Some(release) => release,
+            None if looked.stopped => {
+                // Stopped between decision and release: nothing was opened, and nothing is.
+                let reason = "stopped after the decision and before the release".to_owned();
+                let error = DocumentError { code: Code::StudyStopped, reason };
+                let agreement = Some(recognized.agreement().digest());
+                let action = Action::OutputRefused;
+                return Err(self.refuse_document(error, action, agreement, Some(run)).await);
+            }
+            None => self.make_release(&recognized, run, cleared).await?,
+        };
+        self.send(&recognized, &release).await?;
+        self.store
+            .write(move |c| Box::pin(async move { outputs::set_sent(c, run).await }))
+            .await?;
+        Ok(())
+    }
+
+    async fn make_release(
+        &self,
+        recognized: &Recognized,
+        run: RunId,
+        cleared: outputs::Cleared,
+    ) -> Result<Envelope, ServiceError> {
+        let held = outputs::receipt(self.store.readers(), run).await?;
+        let held = held.ok_or(ServiceError::NotFound("receipt"))?;
+        let share = held.share.ok_or(ServiceError::NotFound("share"))?;
+        let bytes = crate::log::entry(self.store.readers(), cleared.entry).await?;
+        let bytes = bytes.ok_or(ServiceError::NotFound("log entry"))?;
+        let proof = self.log.prove(cleared.entry, &bytes, recognized.witnesses()).await?;
+        let session = Session::<Recorded>::resume(
+            recognized,
+            held.receipt,
+            cleared.context,
+            &bytes,
+            &proof,
+        );
+        let session = session.map_err(ServiceError::internal)?;
+        let order = session.release_order();
+        let request = ReleaseRequest {
+            context: order.context.clone(),
+            entry: order.entry.to_vec().into(),
+            proof: order.proof.to_owned(),
+            agreement: recognized.agreement().signed().envelope().clone(),
+            share,
+        };
+        let shares = self.keys.release(request).await.map_err(ServiceError::Keys)?;
+        let release: Signed<Release> =
+            session.release(shares, &self.key).map_err(ServiceError::internal)?;
+        let envelope = release.envelope().clone();
+        let kept = envelope.clone();
+        self.store
+            .write(move |c| Box::pin(async move { outputs::set_release(c, run, &kept).await }))
+            .await?;
+        Ok(envelope)
+    }
+
+    /// Puts a release where recipients look for it. Each share in it opens for its recipient only.
+    async fn send(&self, recognized: &Recognized, release: &Envelope) -> Result<(), ServiceError> {
+        let Some(hub) = &self.hub else { return Ok(()) };
+        let unreachable =
+            |error: cordon_hub::client::ClientError| ServiceError::Unavailable(error.to_string());
+        hub.put_document(release).await.map_err(unreachable)?;
+        for person in &recognized.value().recipients {
+            let to = MailboxName::Person(person.party.clone(), person.person.clone());
+            let body = ToPerson::Release { release: Box::new(release.clone()) };
+            let mail = Mail { id: self.nonce(), reply_to: None, body };
+            if let Err(error) = hub.post(&to, &mail).await {
+                // It is among the hub's documents anyway.
+                tracing::info!(%to, error = %error, "a recipient's mailbox took no release");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The review copies of this holder's own reviewers, one each; others are not ours to keep.
+fn own_copies(agreement: &Recognized, copies: Vec<ReviewCopy>) -> Vec<ReviewCopy> {
+    let reviewers = &agreement.own_holder().reviewers;
+    let mut kept: Vec<ReviewCopy> = Vec::with_capacity(reviewers.len());
+    for copy in copies {
+        let named = reviewers.iter().any(|r| r.party == copy.party && r.person == copy.person);
+        let twice = kept.iter().any(|k| k.party == copy.party && k.person == copy.person);
+        if named && !twice {
+            kept.push(copy);
+        }
+    }
+    kept
+}

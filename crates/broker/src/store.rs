@@ -1,0 +1,258 @@
+//! The broker's database: SQLite, one writer, durable before anything is told to anybody.
+//!
+//! Operations that wait while a commit is on its way to the disk share the next one (group
+//! commit): each runs in a savepoint of its own, so that one refusal undoes only itself, and
+//! nobody hears of success before the one `COMMIT` of all. With `synchronous=FULL` that commit
+//! has reached the disk.
+
+use std::fs::File;
+use std::path::Path;
+use std::str::FromStr;
+
+use futures_util::future::BoxFuture;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Connection as _, SqliteConnection, SqlitePool};
+use tokio::sync::{mpsc, oneshot};
+
+/// Most operations in one commit: bounds how long the first of them waits.
+const MAX_GROUP: usize = 128;
+/// Most operations that wait; beyond that callers wait to hand theirs in.
+const MAX_WAITING: usize = 1024;
+/// Readers beside the one writer.
+const READERS: u32 = 4;
+
+/// Why the database did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another broker process has this folder.
+    #[error("another broker process uses `{0}`: stop it first")]
+    InUse(String),
+    /// The folder cannot be used.
+    #[error("cannot open `{path}`")]
+    Open {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// SQLite failed.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// Migrating failed, for example because a newer program wrote the database.
+    #[error("cannot bring the database to this program's version")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A stored document does not read back: a bug, or somebody edited the file.
+    #[error("a stored document of kind `{0}` does not read back")]
+    Corrupt(&'static str),
+    /// A rule that the database keeps refused the row.
+    #[error("refused: {0}")]
+    Conflict(Conflict),
+    /// The log could not take an entry.
+    #[error("the log refused an entry")]
+    Log(#[source] crate::log::LogError),
+    /// The writer is gone.
+    #[error("the broker is shutting down")]
+    Closed,
+}
+
+/// Rules that rows keep among each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// A signed document came a second time.
+    #[error("this document was used before")]
+    NonceUsed,
+    /// All runs of the agreement are spent.
+    #[error("the agreement's runs are spent")]
+    RunsSpent,
+    /// This run was granted to another guard key.
+    #[error("this run was granted to another guard")]
+    OtherGuard,
+    /// Something of this name is already there, and it is another.
+    #[error("already there, and different")]
+    Exists,
+}
+
+type Operation<T> = dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>>
+    + Send;
+
+/// The database of one broker.
+pub struct Store {
+    jobs: mpsc::Sender<Box<dyn Job>>,
+    readers: SqlitePool,
+    /// Held until the process ends; the operating system frees it whatever happens.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens or makes the database in `folder`.
+    ///
+    /// # Errors
+    /// If another process has it, or it cannot be opened or migrated.
+    pub async fn open(folder: &Path) -> Result<Self, StoreError> {
+        let lock_path = folder.join("broker.lock");
+        let open_error =
+            |source| StoreError::Open { path: lock_path.display().to_string(), source };
+        let lock = File::create(&lock_path).map_err(open_error)?;
+        lock.try_lock().map_err(|_| StoreError::InUse(folder.display().to_string()))?;
+
+        let url = format!("sqlite://{}", folder.join("broker.sqlite").display());
+        let options = SqliteConnectOptions::from_str(&url)?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true);
+        let mut connection = SqliteConnection::connect_with(&options).await?;
+        sqlx::migrate!().run(&mut connection).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options.read_only(true).create_if_missing(false))
+            .await?;
+        let (jobs, queue) = mpsc::channel(MAX_WAITING);
+        tokio::spawn(write_in_groups(connection, queue));
+        Ok(Self { jobs, readers, _lock: lock })
+    }
+
+    /// Connections that read what is committed.
+    pub fn readers(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    /// Runs `operation` in a transaction; returns after it is on the disk.
+    ///
+    /// # Errors
+    /// What the operation returned, in which case it left no trace; or the database's failure.
+    pub async fn write<T, F>(&self, operation: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>>
+            + Send
+            + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = TypedJob { operation: Some(Box::new(operation)), result: None, reply };
+        self.jobs.send(Box::new(job)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+/// One waiting operation, whatever it returns.
+trait Job: Send {
+    /// Runs it; whether its savepoint is kept.
+    fn run<'c>(&'c mut self, connection: &'c mut SqliteConnection) -> BoxFuture<'c, bool>;
+    /// Tells the caller, after the commit or its failure.
+    fn finish(self: Box<Self>, committed: bool);
+}
+
+struct TypedJob<T> {
+    operation: Option<Box<Operation<T>>>,
+    result: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T: Send + 'static> Job for TypedJob<T> {
+    fn run<'c>(&'c mut self, connection: &'c mut SqliteConnection) -> BoxFuture<'c, bool> {
+        Box::pin(async move {
+            let Some(operation) = self.operation.take() else { return false };
+            let result = operation(connection).await;
+            let keep = result.is_ok();
+            self.result = Some(result);
+            keep
+        })
+    }
+
+    fn finish(self: Box<Self>, committed: bool) {
+        let result = match self.result {
+            Some(Ok(_)) if !committed => Err(StoreError::Closed),
+            Some(result) => result,
+            None => Err(StoreError::Closed),
+        };
+        // The caller may have given up waiting; what is committed stays committed.
+        let _ = self.reply.send(result);
+    }
+}
+
+async fn write_in_groups(
+    mut connection: SqliteConnection,
+    mut queue: mpsc::Receiver<Box<dyn Job>>,
+) {
+    while let Some(first) = queue.recv().await {
+        let mut group = vec![first];
+        while group.len() < MAX_GROUP {
+            match queue.try_recv() {
+                Ok(job) => group.push(job),
+                Err(_) => break,
+            }
+        }
+        let committed = commit_group(&mut connection, &mut group).await;
+        if let Err(error) = &committed {
+            tracing::error!(error = %error, "a commit failed");
+            let _ = sqlx::query("ROLLBACK").execute(&mut connection).await;
+        }
+        for job in group {
+            job.finish(committed.is_ok());
+        }
+    }
+}
+
+async fn commit_group(
+    connection: &mut SqliteConnection,
+    group: &mut [Box<dyn Job>],
+) -> Result<(), sqlx::Error> {
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    for job in group {
+        sqlx::query("SAVEPOINT job").execute(&mut *connection).await?;
+        if !job.run(&mut *connection).await {
+            sqlx::query("ROLLBACK TO job").execute(&mut *connection).await?;
+        }
+        sqlx::query("RELEASE job").execute(&mut *connection).await?;
+    }
+    sqlx::query("COMMIT").execute(&mut *connection).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn insert(store: &Store, name: &'static str, fail: bool) -> Result<(), StoreError> {
+        store
+            .write(move |c| {
+                Box::pin(async move {
+                    sqlx::query("INSERT INTO fixed (name, value) VALUES (?, 'x')")
+                        .bind(name)
+                        .execute(&mut *c)
+                        .await?;
+                    if fail { Err(StoreError::Conflict(Conflict::Exists)) } else { Ok(()) }
+                })
+            })
+            .await
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_refused_operation_undoes_only_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let (a, b, c) = tokio::join!(
+            insert(&store, "a", false),
+            insert(&store, "b", true),
+            insert(&store, "c", false),
+        );
+        assert!(a.is_ok() && c.is_ok());
+        assert!(matches!(b, Err(StoreError::Conflict(Conflict::Exists))));
+        let names: Vec<String> = sqlx::query_scalar("SELECT name FROM fixed ORDER BY name")
+            .fetch_all(store.readers())
+            .await
+            .unwrap();
+        assert_eq!(names, ["a", "c"]);
+    }
+
+    #[tokio::test]
+    async fn a_second_process_on_the_same_folder_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = Store::open(folder.path()).await.unwrap();
+        assert!(matches!(Store::open(folder.path()).await, Err(StoreError::InUse(_))));
+    }
+}

@@ -1,0 +1,63 @@
+//! What a restart, a crash, and an old backup leave.
+
+use std::path::Path;
+
+use cordon_broker::setup::SetupError;
+use cordon_testkit::world::{Terms, World};
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_loses_nothing_and_gives_the_same_grant() {
+    let mut world = World::start().await.unwrap();
+    let agreement = world.agree(Terms { max_runs: 1, ..Terms::default() }).await.unwrap();
+    let guard = world.guard(&agreement).unwrap();
+    let before = guard.attest(&world).await.unwrap();
+    world.stop_broker(0).await.unwrap();
+    world.start_broker(0).await.unwrap();
+    let after = guard.attest(&world).await.unwrap();
+    let party = &world.holders[0].party;
+    assert_eq!(before[party].envelope(), after[party].envelope());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_broker_on_the_same_folder_is_an_error() {
+    let world = World::start().await.unwrap();
+    let root = world.tee_root.verifying_key();
+    let second = world.holders[0].start(None, None, root).await;
+    let error = second.map(|_| ()).unwrap_err();
+    assert!(matches!(error.downcast_ref(), Some(SetupError::Store(_))), "{error:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_backup_cannot_give_back_a_spent_run() {
+    let mut world = World::start().await.unwrap();
+    let agreement = world.agree(Terms { max_runs: 1, ..Terms::default() }).await.unwrap();
+    world.stop_broker(0).await.unwrap();
+    let folder = world.holders[0].folder.clone();
+    let backup = world.root.path().join("backup");
+    copy(&folder, &backup);
+    world.start_broker(0).await.unwrap();
+    world.guard(&agreement).unwrap().attest(&world).await.unwrap();
+    world.stop_broker(0).await.unwrap();
+
+    std::fs::remove_dir_all(&folder).unwrap();
+    copy(&backup, &folder);
+    world.start_broker(0).await.unwrap();
+    let fatal = world.running[0].as_ref().unwrap().fatal().await;
+    assert!(fatal.to_string().contains("old backup"), "{fatal}");
+    let guard = world.guard(&agreement).unwrap();
+    let refused = guard.attest(&world).await.unwrap_err().to_string();
+    assert!(["log_not_current", "witnesses_missing"].contains(&refused.as_str()), "{refused}");
+}

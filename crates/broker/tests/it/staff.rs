@@ -1,0 +1,87 @@
+//! The staff interface over HTTP.
+
+use std::sync::Arc;
+
+use cordon_broker::client::{ClientError, StaffClient};
+use cordon_crypto::SigningKey;
+use cordon_testkit::person::Person;
+use cordon_testkit::world::{Terms, World};
+
+fn client(world: &World, index: usize, person: &Person) -> StaffClient {
+    let address = world.running[index].as_ref().unwrap().address();
+    let key = Arc::new(SigningKey::from_seed(person.signing.seed().duplicate()));
+    StaffClient::new(&format!("http://{address}"), key).unwrap()
+}
+
+fn code(error: ClientError) -> (u16, String) {
+    match error {
+        ClientError::Refused(problem) => (problem.status, problem.code),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn staff_read_their_own_broker_and_nobody_else_does() {
+    let world = World::start().await.unwrap();
+    let agreement = world.agree(Terms::default()).await.unwrap();
+    let holder = &world.holders[0];
+    let steward = client(&world, 0, &holder.steward);
+    assert!(steward.health().await.unwrap().ready);
+    assert_eq!(steward.datasets().await.unwrap().len(), 1);
+    assert_eq!(steward.agreements().await.unwrap()[0].digest, agreement.digest());
+    assert!(steward.agreement(agreement.digest()).await.unwrap().envelope.is_some());
+    assert_eq!(steward.party().await.unwrap(), *holder.card.envelope());
+
+    for stranger in [&world.researcher, &world.holders[1].steward] {
+        let error = client(&world, 0, stranger).agreements().await.unwrap_err();
+        assert_eq!(code(error), (401, "unsigned".to_owned()));
+    }
+    let missing = steward.agreement(holder.manifest.digest()).await.unwrap_err();
+    assert_eq!(code(missing), (404, "not_found".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reasons_of_refusals_are_for_owner_and_auditor() {
+    let world = World::start().await.unwrap();
+    let holder = &world.holders[0];
+    assert!(client(&world, 0, &holder.officer).refusals().await.is_ok());
+    let error = client(&world, 0, &holder.reviewer).refusals().await.unwrap_err();
+    assert_eq!(code(error), (403, "not_allowed".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_comes_as_a_problem_with_its_reasons() {
+    let world = World::start().await.unwrap();
+    let agreement = world.agreement(&Terms::default()).unwrap();
+    world.broker(0).propose(agreement.envelope()).await.unwrap();
+    let holder = &world.holders[0];
+    let approval = cordon_protocol::Approval {
+        v: cordon_protocol::V1,
+        agreement: agreement.digest(),
+        audience: holder.party.clone(),
+        person: holder.reviewer.person.clone(),
+        verdict: cordon_protocol::decision::Verdict::Approve,
+        nonce: cordon_testkit::holder::nonce(),
+        issued: cordon_testkit::now(),
+        expires: cordon_testkit::now().plus_seconds(60),
+    };
+    let envelope = holder.reviewer.sign(approval).unwrap();
+    let staff = client(&world, 0, &holder.reviewer);
+    let ClientError::Refused(problem) = staff.approve(&envelope).await.unwrap_err() else {
+        panic!("expected a refusal")
+    };
+    assert_eq!(problem.kind, "urn:cordon:problem:role_missing");
+    assert_eq!(problem.status, 403);
+    assert!(!problem.reasons.is_empty());
+}
+
+#[test]
+fn plain_http_to_another_machine_is_refused() {
+    let key = Arc::new(SigningKey::generate(&mut cordon_crypto::SystemRandom::new()));
+    for address in ["http://broker.example", "ftp://127.0.0.1", "nonsense"] {
+        assert!(matches!(
+            StaffClient::new(address, key.clone()),
+            Err(ClientError::Address(_))
+        ));
+    }
+}

@@ -1,0 +1,3 @@
+//! Views over synthetic records find the truths that were planted.
+
+mod pack;

@@ -1,0 +1,16 @@
+//! Hub and client on loopback; a hub that lies; a host with guards that this program plays.
+#![expect(clippy::disallowed_methods, reason = "tests read and write files")]
+
+mod cards;
+mod documents;
+mod durability;
+mod fixture;
+mod host;
+mod lies;
+mod limits;
+mod mailboxes;
+mod objects;
+mod runs;
+mod signatures;
+mod support;
+mod transport;

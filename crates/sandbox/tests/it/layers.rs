@@ -1,0 +1,102 @@
+//! What each level adds: at the weaker level the attempt works, at the stronger it does not.
+
+use crate::support::{HOSTILE_BYTES, LIMITS, Outside, Test, ask, hostile};
+use cordon_sandbox::{SandboxError, SandboxLevel, Stage, WorkerSpec, probe, probe_level, start};
+use std::net::TcpListener;
+
+pub fn tests() -> Vec<Test> {
+    vec![
+        ("the_filter_closes_network_processes_and_writing", filter),
+        ("landlock_and_namespaces_each_close_the_file_system", files),
+        ("namespaces_hide_the_processes", processes),
+        ("probe_names_the_strongest_level_that_starts", strongest),
+        ("what_is_no_program_does_not_start", no_program),
+        ("bounds_are_checked_before_anything_runs", bounds),
+    ]
+}
+
+/// The answer at a level, or nothing where this machine does not have the level.
+fn at(level: SandboxLevel, attempt: &str) -> Option<String> {
+    if let Err(error) = probe_level(level) {
+        eprintln!("not to be had on this machine: {error}");
+        return None;
+    }
+    let worker = hostile(level, LIMITS);
+    assert_eq!(worker.level(), level);
+    Some(ask(worker.socket(), attempt))
+}
+
+fn check(attempt: &str, answers: [&str; 5]) {
+    for (level, expected) in SandboxLevel::ALL.into_iter().zip(answers) {
+        if let Some(found) = at(level, attempt) {
+            assert_eq!(found, expected, "`{attempt}` at level {level}");
+        }
+    }
+}
+
+fn filter() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    let refused = "errno 1";
+    for attempt in [&format!("tcp {address}"), "io_uring", "memfd", "overwrite /dev/null"] {
+        check(attempt, ["allowed", refused, refused, refused, refused]);
+    }
+}
+
+fn files() {
+    check("read /etc/passwd", ["allowed", "allowed", "errno 13", "errno 2", "errno 2"]);
+    check("read /proc/self/status", ["allowed", "allowed", "errno 13", "errno 2", "errno 2"]);
+    // Without Landlock the folder opens, but the filter does not let it be listed.
+    check("list /", [&listing(), "", "errno 13", "", "errno 13"]);
+}
+
+/// What the root of this machine holds, as any process sees it.
+fn listing() -> String {
+    Outside::run().ask("list /")
+}
+
+fn processes() {
+    for level in [SandboxLevel::Namespaces, SandboxLevel::NamespacesLandlock] {
+        if let Some(found) = at(level, "identity") {
+            assert_eq!(found, "user 65533 process 1 parent 0");
+        }
+    }
+    let found = at(SandboxLevel::Seccomp, "identity").expect("every machine has filters");
+    assert!(!found.contains("process 1 "), "{found}");
+    // Root's worker is not root at any level.
+    assert!(!found.contains("user 0 "), "{found}");
+}
+
+fn strongest() {
+    let best = probe().expect("a launcher");
+    for level in SandboxLevel::ALL {
+        match probe_level(level) {
+            Ok(()) => assert!(level <= best, "{level} works, {best} was named"),
+            Err(error) => assert!(level > best, "{level}: {error}"),
+        }
+    }
+    assert_eq!(ask(hostile(best, LIMITS).socket(), "ping"), "allowed");
+}
+
+fn no_program() {
+    let engine = b"\x7fELF and nothing more";
+    let level = probe().expect("a launcher");
+    let refused = start(&WorkerSpec { engine, name: "broken", limits: LIMITS, level });
+    let Err(SandboxError::Refused { stage: Stage::Exec, source, .. }) = refused else {
+        panic!("expected a refused exec");
+    };
+    assert_eq!(source.raw_os_error(), Some(libc::ENOEXEC));
+    let script =
+        start(&WorkerSpec { engine: b"#!/bin/true", name: "script", limits: LIMITS, level });
+    assert!(matches!(script, Err(SandboxError::Engine { found_bytes: 11 })));
+}
+
+fn bounds() {
+    let engine = HOSTILE_BYTES.as_slice();
+    let level = SandboxLevel::Seccomp;
+    let limits = cordon_sandbox::Limits { threads: 0, ..LIMITS };
+    let refused = start(&WorkerSpec { engine, name: "x", limits, level });
+    assert!(matches!(refused, Err(SandboxError::Limit { limit: "threads", .. })));
+    let refused = start(&WorkerSpec { engine, name: "two words", limits: LIMITS, level });
+    assert!(matches!(refused, Err(SandboxError::Name)));
+}

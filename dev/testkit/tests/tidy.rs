@@ -1,0 +1,210 @@
+//! Rules of the repository that no compiler keeps: which crate may depend on which, what the
+//! guard links, how long a file may grow, what must never be committed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Who may depend on whom (ARCHITECTURE.md, "Layers"): each crate with all that it may name.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("cordon-types", &[]),
+    ("cordon-crypto", &["types"]),
+    ("cordon-tlog", &["types", "crypto"]),
+    ("cordon-protocol", &["types", "crypto", "tlog"]),
+    ("cordon-attester", &["types", "crypto", "protocol"]),
+    ("cordon-sandbox", &["types"]),
+    ("cordon-egress", &["types", "protocol"]),
+    ("cordon-dataset", &["types", "crypto", "protocol"]),
+    ("cordon-clinical", &["types"]),
+    ("cordon-verifier", &["types", "crypto", "protocol"]),
+    ("cordon-softtee", &["types", "crypto", "protocol"]),
+    ("cordon-govern", &["types", "crypto", "tlog", "protocol", "verifier", "egress"]),
+    ("cordon-keystore", &["types", "crypto", "tlog", "protocol"]),
+    ("cordon-hub", &["types", "crypto", "protocol", "softtee"]),
+    (
+        "cordon-broker",
+        &["types", "crypto", "tlog", "protocol", "verifier", "govern", "keystore", "hub"],
+    ),
+    ("cordon-engine-sql", &["types", "crypto", "protocol", "dataset", "sandbox"]),
+    (
+        "cordon-enclave",
+        &["types", "crypto", "tlog", "protocol", "attester", "sandbox", "egress"],
+    ),
+];
+
+/// Crates that must not see clocks, randomness, files, network or environment.
+const PURE: &[&str] = &[
+    "types", "crypto", "tlog", "protocol", "egress", "verifier", "govern", "clinical",
+];
+
+/// `unsafe` stands here only.
+const UNSAFE: &[&str] = &["attester", "sandbox", "softtee"];
+
+/// Longest source file in lines.
+const MAX_LINES: usize = 1_000;
+/// Largest file in bytes.
+const MAX_BYTES: u64 = 1_000_000;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn metadata() -> Value {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    serde_json::from_str(&run(&cargo, &["metadata", "--format-version=1", "--locked"])).unwrap()
+}
+
+/// Normal dependencies of each workspace crate, by name.
+fn dependencies(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let members: BTreeSet<&str> =
+        metadata["workspace_members"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let packages = metadata["packages"].as_array().unwrap();
+    packages
+        .iter()
+        .filter(|p| members.contains(p["id"].as_str().unwrap()))
+        .map(|p| {
+            let normal = p["dependencies"].as_array().unwrap().iter();
+            let normal = normal.filter(|d| d["kind"].is_null());
+            let names = normal.filter_map(|d| d["name"].as_str()).map(str::to_owned);
+            (p["name"].as_str().unwrap().to_owned(), names.collect())
+        })
+        .collect()
+}
+
+fn tracked_files() -> Vec<PathBuf> {
+    let root = root();
+    run("git", &["ls-files", "-z"])
+        .split('\0')
+        .filter(|name| !name.is_empty())
+        .map(|name| root.join(name))
+        .filter(|path| path.is_file())
+        .collect()
+}
+
+#[test]
+fn crates_depend_only_in_the_direction_of_the_layers() {
+    let dependencies = dependencies(&metadata());
+    for (name, allowed) in ARROWS {
+        let found = &dependencies[*name];
+        for dependency in found.iter().filter_map(|d| d.strip_prefix("cordon-")) {
+            assert!(allowed.contains(&dependency), "{name} must not depend on cordon-{dependency}");
+        }
+    }
+    for (name, found) in &dependencies {
+        for heavy in ["cordon-engine-sql", "cordon", "cordon-enclave"] {
+            assert!(!found.contains(heavy), "{name} must not depend on the program {heavy}");
+        }
+        let known = ARROWS.iter().any(|(n, _)| n == name)
+            || ["cordon", "cordon-testkit", "xtask"].contains(&name.as_str());
+        assert!(known, "{name} is not in the list of layers: add it to ARROWS");
+    }
+}
+
+#[test]
+fn heavy_dependencies_stay_behind_engines() {
+    let dependencies = dependencies(&metadata());
+    for (name, found) in &dependencies {
+        if name.starts_with("cordon-engine-") {
+            continue;
+        }
+        for heavy in ["datafusion", "wasmtime", "candle-core", "tract-onnx", "fhe"] {
+            assert!(!found.contains(heavy), "{name} must not depend on {heavy}");
+        }
+    }
+}
+
+#[test]
+fn the_guard_links_what_tcb_lock_says() {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let tree = run(
+        &cargo,
+        &[
+            "tree", "--package=cordon-enclave", "--edges=normal", "--prefix=none", "--format={p}",
+            "--locked",
+        ],
+    );
+    let found: BTreeSet<String> = tree
+        .lines()
+        .map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
+        .collect();
+    let lock = std::fs::read_to_string(root().join("apps/enclave/TCB.lock")).unwrap();
+    let written: BTreeSet<String> = lock.lines().map(str::to_owned).collect();
+    let new: Vec<_> = found.difference(&written).collect();
+    let gone: Vec<_> = written.difference(&found).collect();
+    assert!(
+        new.is_empty() && gone.is_empty(),
+        "the guard's dependencies changed: new {new:?}, gone {gone:?}; if that is meant, \
+         run `cargo xtask tcb` and say why in the commit"
+    );
+}
+
+#[test]
+fn pure_crates_do_not_excuse_themselves_and_safe_crates_forbid_unsafe() {
+    for name in PURE {
+        let lib = std::fs::read_to_string(root().join(format!("crates/{name}/src/lib.rs"))).unwrap();
+        assert!(
+            !lib.contains("clippy::disallowed_methods"),
+            "crates/{name} is pure: it takes time, files and randomness as arguments"
+        );
+        assert!(lib.contains("#![forbid(unsafe_code)]"), "crates/{name} must forbid unsafe code");
+    }
+    for file in tracked_files() {
+        let path = file.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+        if !path.ends_with(".rs") || UNSAFE.iter().any(|n| path.starts_with(&format!("crates/{n}/"))) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let keyword = ["unsafe", " {"].concat();
+        assert!(!text.contains(&keyword), "{path}: unsafe code belongs in {UNSAFE:?}");
+    }
+}
+
+#[test]
+fn pure_crates_are_given_their_randomness() {
+    for name in PURE.iter().filter(|n| **n != "crypto") {
+        for file in tracked_files() {
+            let path = file.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+            if !path.starts_with(&format!("crates/{name}/src/")) || !path.ends_with(".rs") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&file).unwrap();
+            // Tests at the end of a file, and examples in comments, are programs of their own.
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let uses = code
+                .lines()
+                .any(|l| l.contains("SystemRandom") && !l.trim_start().starts_with("//"));
+            assert!(!uses || path.contains("testing"), "{path} makes its own randomness");
+        }
+    }
+}
+
+#[test]
+fn files_stay_short_and_small() {
+    for file in tracked_files() {
+        let size = std::fs::metadata(&file).unwrap().len();
+        assert!(size <= MAX_BYTES, "{} has {size} bytes", file.display());
+        if file.extension().is_some_and(|e| e == "rs") {
+            let lines = std::fs::read_to_string(&file).unwrap().lines().count();
+            assert!(lines <= MAX_LINES, "{} has {lines} lines: split it", file.display());
+        }
+    }
+}
+
+#[test]
+fn features_do_not_change_behaviour() {
+    // STYLE: back-ends are values. A feature needs a record, and then stands here.
+    for package in metadata()["packages"].as_array().unwrap() {
+        if package["source"].is_null() {
+            let features = package["features"].as_object().unwrap();
+            assert!(features.is_empty(), "{} has features {features:?}", package["name"]);
+        }
+    }
+}
