@@ -157,7 +157,12 @@ async fn require_person(
     mut request: Request,
     next: Next,
 ) -> Response {
-    match signer(&broker, &request).await {
+    // A request cannot be shared between threads, so that only its signer's key is awaited with.
+    let person = match signer(&broker, &request) {
+        Ok(key) => broker.own_person_by_key(key).await,
+        Err(error) => Err(error),
+    };
+    match person {
         Ok(person) => {
             request.extensions_mut().insert(Arc::new(person));
             next.run(request).await
@@ -166,7 +171,7 @@ async fn require_person(
     }
 }
 
-async fn signer(broker: &Broker, request: &Request) -> Result<Enrolled, ServiceError> {
+fn signer(broker: &Broker, request: &Request) -> Result<VerifyingKey, ServiceError> {
     let text = |name: &str| header_text(request.headers(), name);
     let headers = SignatureHeaders {
         key: text(KEY_HEADER),
@@ -180,9 +185,7 @@ async fn signer(broker: &Broker, request: &Request) -> Result<Enrolled, ServiceE
         // Reads carry no body.
         body: cordon_crypto::sha256(&[]),
     };
-    let key: VerifyingKey =
-        parts.verify(headers, broker.now()).map_err(|_| ServiceError::Unsigned)?;
-    broker.own_person_by_key(key).await
+    parts.verify(headers, broker.now()).map_err(|_| ServiceError::Unsigned)
 }
 
 fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {

@@ -305,8 +305,9 @@ pub async fn start(settings: Settings) -> Result<Running, SetupError> {
         (None, None) => Arc::new(log::NoPeers),
     };
     let enrolled = directory::parties(store.readers()).await.map_err(SetupError::Store)?;
+    let log_folder = log_folder(&folder);
     let log = Log::open(
-        &folder.join(LOG),
+        &log_folder,
         LogParts {
             card: card.clone(),
             log_key: service_keys.log,

@@ -28,7 +28,7 @@ pub enum ServiceError {
     Conflict(Conflict),
     /// The key process refused.
     #[error("the key process refused")]
-    Keys(#[source] cordon_keystore::ClientError),
+    Keys(#[source] cordon_keystore::process::ClientError),
     /// Nothing is wrong with the request: witnesses or hub do not answer. Try again.
     #[error("not now: {0}")]
     Unavailable(String),

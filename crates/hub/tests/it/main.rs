@@ -3,14 +3,9 @@
 
 mod cards;
 mod documents;
-mod durability;
 mod fixture;
-mod host;
-mod lies;
 mod limits;
 mod mailboxes;
 mod objects;
-mod runs;
 mod signatures;
 mod support;
-mod transport;
