@@ -50,6 +50,7 @@ CREATE TABLE approval (
     person    TEXT NOT NULL,
     envelope  BLOB NOT NULL,
     entry     INTEGER NOT NULL,
+    rejected  INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (agreement, person)
 ) STRICT;
 

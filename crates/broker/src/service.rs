@@ -21,7 +21,7 @@ use cordon_govern::{BrokerState, Denial, Directory, Policy, Recognized};
 use cordon_hub::Clock;
 use cordon_hub::client::Client as HubClient;
 use cordon_keystore::process::Client as KeyClient;
-use cordon_keystore::{KeyState, VersionStatus};
+use cordon_keystore::{KeyState, Transition, VersionStatus};
 use cordon_protocol::entry::{Action, Actor, Decision};
 use cordon_protocol::party::{PartyCard, Role};
 use cordon_protocol::{LogEntry, Manifest, Refusal, RunId, V1};
@@ -32,7 +32,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::challenge::Challenges;
 use crate::log::Log;
-use crate::records::{blobs, directory};
+use crate::records::{blobs, datasets as versions, directory};
 use crate::store::{Store, StoreError};
 
 pub use error::ServiceError;
@@ -91,12 +91,7 @@ impl Broker {
     /// If the database fails or holds cards that do not go together, or the key process is gone.
     pub async fn new(parts: Parts) -> Result<Self, ServiceError> {
         let directory = read_directory(&parts.card, &parts.store).await?;
-        let keys = parts.keys.status().await.map_err(ServiceError::Keys)?;
-        let key_states = keys.versions.into_iter().map(|version| {
-            let VersionStatus { dataset, version, state, .. } = version;
-            ((dataset, version), state)
-        });
-        Ok(Self {
+        let broker = Self {
             card: parts.card,
             key: parts.key,
             store: parts.store,
@@ -108,10 +103,29 @@ impl Broker {
             clock: parts.clock,
             challenges: Challenges::default(),
             directory: RwLock::new(Arc::new(directory)),
-            key_states: RwLock::new(key_states.collect()),
+            key_states: RwLock::default(),
             outputs_changed: Notify::new(),
             refused_outputs: Mutex::default(),
-        })
+        };
+        let keys = broker.keys.status().await.map_err(ServiceError::Keys)?;
+        for version in &keys.versions {
+            broker.note_key(version);
+            let manifest = versions::get(broker.store.readers(), &version.dataset, version.version);
+            let logged = manifest.await?.is_some_and(|found| found.digest() == version.manifest);
+            if logged && version.state == KeyState::PreActive {
+                broker.activate(version).await?;
+            }
+        }
+        Ok(broker)
+    }
+
+    /// Lets the key of a version be granted whose publication the log knows of.
+    async fn activate(&self, version: &VersionStatus) -> Result<(), ServiceError> {
+        let dataset = version.dataset.clone();
+        let change = Transition::Activate;
+        let active = self.keys.change(dataset, version.version, change, self.now()).await;
+        self.note_key(&active.map_err(ServiceError::Keys)?);
+        Ok(())
     }
 
     /// Decides and delivers outputs until `stop` changes.

@@ -70,6 +70,9 @@ pub enum Conflict {
     /// This run was granted to another guard key.
     #[error("this run was granted to another guard")]
     OtherGuard,
+    /// This person rejected the agreement, which is for good.
+    #[error("this person rejected the agreement before, which is for good")]
+    Rejected,
     /// Something of this name is already there, and it is another.
     #[error("already there, and different")]
     Exists,

@@ -131,7 +131,7 @@ impl Guard {
         let report = self.tee.report(&cordon_protocol::evidence::binding(&bytes))?;
         Ok(Evidence {
             tee: cordon_protocol::evidence::TeeKind::Software,
-            evidence: report.to_json().into(),
+            evidence: report.into(),
             collateral: None,
             runtime_data: bytes.into(),
         })

@@ -1,6 +1,7 @@
 //! Agreements, the decisions of people about them, and stops.
 
 use cordon_crypto::dsse::{Envelope, Signed};
+use cordon_protocol::decision::Verdict;
 use cordon_protocol::{Agreement, Approval, Stop};
 use cordon_types::{PersonId, Sha256Digest, StudyId};
 use sqlx::{SqliteConnection, SqlitePool};
@@ -96,28 +97,35 @@ pub async fn spend_run(
     }
 }
 
-/// Stores a person's decision; the latest counts.
+/// Stores a person's decision. The latest counts, except that a rejection is for good: no
+/// approval, not even one that was signed before and held back, replaces it.
 ///
 /// # Errors
-/// If the database fails.
+/// [`Conflict::Rejected`] if this person rejected the agreement before.
 pub async fn put_approval(
     connection: &mut SqliteConnection,
     approval: &Signed<Approval>,
     entry: u64,
 ) -> Result<(), StoreError> {
     let value = approval.value();
-    sqlx::query(
-        "INSERT INTO approval (agreement, person, envelope, entry) VALUES (?, ?, ?, ?)
+    let done = sqlx::query(
+        "INSERT INTO approval (agreement, person, envelope, entry, rejected) VALUES (?, ?, ?, ?, ?)
          ON CONFLICT (agreement, person)
-         DO UPDATE SET envelope = excluded.envelope, entry = excluded.entry",
+         DO UPDATE SET envelope = excluded.envelope, entry = excluded.entry,
+                       rejected = excluded.rejected
+         WHERE approval.rejected = 0",
     )
     .bind(value.agreement.as_bytes().as_slice())
     .bind(value.person.as_str())
     .bind(approval.envelope().to_json())
     .bind(row_number(entry)?)
+    .bind(value.verdict == Verdict::Reject)
     .execute(connection)
     .await?;
-    Ok(())
+    match done.rows_affected() {
+        1 => Ok(()),
+        _ => Err(StoreError::Conflict(Conflict::Rejected)),
+    }
 }
 
 /// The decisions about an agreement, by person.

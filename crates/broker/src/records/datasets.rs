@@ -51,6 +51,24 @@ pub async fn newest(
     row.map(|manifest| reopen(&manifest, "manifest")).transpose()
 }
 
+/// One version of a dataset.
+///
+/// # Errors
+/// If the database fails.
+pub async fn get(
+    readers: &SqlitePool,
+    dataset: &DatasetId,
+    version: u32,
+) -> Result<Option<Signed<Manifest>>, StoreError> {
+    let row: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT manifest FROM dataset_version WHERE dataset = ? AND version = ?")
+            .bind(dataset.as_str())
+            .bind(i64::from(version))
+            .fetch_optional(readers)
+            .await?;
+    row.map(|manifest| reopen(&manifest, "manifest")).transpose()
+}
+
 /// All versions, by dataset and version.
 ///
 /// # Errors

@@ -31,7 +31,7 @@ impl Broker {
             return Err(ServiceError::NotAllowed("the dataset is of another holder"));
         }
         let now = self.now();
-        let status = self
+        let deposited = self
             .keys
             .deposit(DepositRequest {
                 manifest: publish.manifest.clone(),
@@ -55,8 +55,10 @@ impl Broker {
                 })
             })
             .await?;
-        self.note_key(&status);
         self.log.wake();
+        // The log knows of it: from now on it may be granted. A crash before this is made good at
+        // the next start.
+        self.activate(&deposited).await?;
         self.show(&publish.manifest).await;
         Ok(Recorded { digest, entry: Some(index) })
     }

@@ -49,6 +49,7 @@ impl ServiceError {
             Self::Conflict(Conflict::NonceUsed) => "nonce_used",
             Self::Conflict(Conflict::RunsSpent) => "runs_spent",
             Self::Conflict(Conflict::OtherGuard) => "other_guard",
+            Self::Conflict(Conflict::Rejected) => "approval_rejected",
             Self::Conflict(Conflict::Exists) => "exists",
             Self::Keys(_) => "key_process_refused",
             Self::Unavailable(_) => "unavailable",

@@ -59,7 +59,7 @@ async fn a_body_of_unknown_size_is_cut_at_the_limit() {
     let hub = Hub::start().await;
     register(&hub.client(BROKER)).await;
     let piece = Bytes::from(vec![b' '; 1024 * 1024]);
-    let endless = futures_util::stream::repeat(Ok::<_, std::io::Error>(piece));
+    let endless = futures_util::stream::repeat_with(move || Ok::<_, std::io::Error>(piece.clone()));
     let body = reqwest::Body::wrap_stream(endless);
     let sent = hub.request(Method::POST, "/v1/mailboxes/hospital-a").body(body).send().await;
     // The hub may close the connection while the client still sends.
