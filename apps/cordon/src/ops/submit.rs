@@ -156,14 +156,14 @@ async fn manifests_of(
     card: &PartyCard,
     dataset: &DatasetId,
 ) -> Result<Vec<Signed<Manifest>>> {
-    let list = hub.documents(&DocumentQuery {
+    let query = DocumentQuery {
         kind: Some(DocumentKind::Manifest),
         holder: Some(card.party.clone()),
         dataset: Some(dataset.clone()),
         ..DocumentQuery::default()
-    });
+    };
     let mut manifests = Vec::new();
-    for entry in list.await?.documents {
+    for entry in hub.documents(&query).await?.documents {
         // Anybody may store a manifest that names this holder; its key makes it the holder's.
         if card.manifest_keys.contains(&entry.signer) {
             manifests.push(hub.open_document(&entry.digest, &entry.signer).await?);

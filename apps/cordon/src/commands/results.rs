@@ -1,0 +1,47 @@
+//! Result tables as people read them.
+
+use cordon_protocol::release::{Assurance, ResultDocument};
+use cordon_protocol::table::Cell;
+
+use super::output::table;
+
+/// A result for a terminal, with what it is worth.
+pub fn text(document: &ResultDocument) -> String {
+    let header = document.table.columns.iter().map(|column| column.name.as_str());
+    let mut rows = table(header);
+    for row in &document.table.rows {
+        rows.add_row(row.iter().map(shown));
+    }
+    match document.assurance {
+        Assurance::None => format!("{rows}\n{NOT_CONFIDENTIAL}"),
+        Assurance::Hardware => rows.to_string(),
+    }
+}
+
+/// A result as CSV: cells that were withheld are empty.
+pub fn csv(document: &ResultDocument) -> anyhow::Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(document.table.columns.iter().map(|column| column.name.as_str()))?;
+    for row in &document.table.rows {
+        let cells = row.iter().map(|cell| match cell {
+            Cell::Suppressed | Cell::Null => String::new(),
+            other => shown(other),
+        });
+        writer.write_record(cells)?;
+    }
+    Ok(String::from_utf8(writer.into_inner()?)?)
+}
+
+/// A cell for people.
+pub fn shown(cell: &Cell) -> String {
+    match cell {
+        Cell::Null => "–".to_owned(),
+        Cell::Boolean(value) => value.to_string(),
+        Cell::Integer(value) => value.to_string(),
+        Cell::Number(text) | Cell::Text(text) => text.clone(),
+        Cell::Suppressed => "withheld".to_owned(),
+    }
+}
+
+const NOT_CONFIDENTIAL: &str =
+    "computed in the software TEE: the operator of that machine could read everything";
