@@ -31,5 +31,9 @@ pub struct DemoArguments {
 /// If a step does not come out as expected.
 pub fn run(arguments: DemoArguments) -> Outcome {
     let DemoArguments { out, .. } = arguments;
-    Err(anyhow::anyhow!("the demo is not part of this build; nothing was written to `{}`", out.display()).into())
+    Err(anyhow::anyhow!(
+        "the demo is not part of this build; nothing was written to `{}`",
+        out.display()
+    )
+    .into())
 }

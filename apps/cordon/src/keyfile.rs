@@ -44,7 +44,11 @@ pub fn read(path: &Path, purpose: Purpose) -> Result<Secret<32>> {
         .ok()
         .and_then(|text| text.strip_prefix(prefix.as_str())?.strip_suffix('\n'));
     let mut key = digits.and_then(hex::decode_array::<32>).with_context(|| {
-        format!("`{}` holds no {} key: expected `{prefix}` and 64 hex digits", path.display(), purpose.word())
+        format!(
+            "`{}` holds no {} key: expected `{prefix}` and 64 hex digits",
+            path.display(),
+            purpose.word()
+        )
     })?;
     Ok(Secret::take(&mut key))
 }

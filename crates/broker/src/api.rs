@@ -5,7 +5,9 @@ use cordon_protocol::decision::Verdict;
 use cordon_protocol::party::{Profile, Role};
 use cordon_protocol::release::ReviewCopy;
 use cordon_protocol::run::RunId;
-use cordon_types::{AgreementName, DatasetId, PartyId, PersonId, Sha256Digest, StudyId, UnixSeconds};
+use cordon_types::{
+    AgreementName, DatasetId, PartyId, PersonId, Sha256Digest, StudyId, UnixSeconds,
+};
 use serde::{Deserialize, Serialize};
 
 /// How a broker is.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use cordon_crypto::SigningKey;
 use cordon_crypto::dsse::Envelope;
-use cordon_hub::{Clock, SystemClock};
 use cordon_hub::signature::{KEY_HEADER, SIGNATURE_HEADER, SignedParts, TIME_HEADER};
+use cordon_hub::{Clock, SystemClock};
 use cordon_protocol::run::RunId;
 use cordon_types::Sha256Digest;
 use reqwest::Method;
@@ -14,8 +14,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::{
-    AgreementView, DatasetView, Enrol, Health, Problem, Publish, Recorded, RefusalView,
-    ReviewView, RunView,
+    AgreementView, DatasetView, Enrol, Health, Problem, Publish, Recorded, RefusalView, ReviewView,
+    RunView,
 };
 
 /// No call takes longer: even publishing waits for one commit and its cosignatures only.
@@ -69,11 +69,10 @@ impl StaffClient {
         if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
             return Err(refuse());
         }
-        let http = reqwest::Client::builder()
-            .timeout(DEADLINE)
-            .no_proxy()
-            .build()
-            .map_err(|source| ClientError::Unreachable { address: address.to_owned(), source })?;
+        let http =
+            reqwest::Client::builder().timeout(DEADLINE).no_proxy().build().map_err(|source| {
+                ClientError::Unreachable { address: address.to_owned(), source }
+            })?;
         Ok(Self { http, base: address.trim_end_matches('/').to_owned(), person })
     }
 
@@ -181,8 +180,7 @@ impl StaffClient {
             body: cordon_crypto::sha256(&[&body]),
         };
         let (time, signature) = parts.sign(&self.person, SystemClock.now().to_seconds());
-        let unreachable =
-            |source| ClientError::Unreachable { address: self.base.clone(), source };
+        let unreachable = |source| ClientError::Unreachable { address: self.base.clone(), source };
         let mut response = self
             .http
             .request(method.clone(), format!("{}{path}", self.base))

@@ -14,7 +14,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use cordon_crypto::VerifyingKey;
 use cordon_crypto::dsse::Envelope;
-use cordon_hub::signature::{KEY_HEADER, SIGNATURE_HEADER, SignatureHeaders, SignedParts, TIME_HEADER};
+use cordon_hub::signature::{
+    KEY_HEADER, SIGNATURE_HEADER, SignatureHeaders, SignedParts, TIME_HEADER,
+};
 use cordon_protocol::RunId;
 use cordon_protocol::party::Role;
 use cordon_types::Sha256Digest;
@@ -74,11 +76,8 @@ async fn party(State(broker): State<Arc<Broker>>) -> Answer {
 }
 
 async fn log_file(State(broker): State<Arc<Broker>>, Path(path): Path<String>) -> Answer {
-    let kind = if path == "checkpoint" {
-        "text/plain; charset=utf-8"
-    } else {
-        "application/octet-stream"
-    };
+    let kind =
+        if path == "checkpoint" { "text/plain; charset=utf-8" } else { "application/octet-stream" };
     match broker.log_file(&path).await? {
         Some(bytes) => Ok(([(header::CONTENT_TYPE, kind)], bytes).into_response()),
         None => Err(Refused(ServiceError::NotFound("log file"))),

@@ -315,7 +315,10 @@ impl Broker {
 }
 
 /// Appends an entry in the transaction of the record that it tells of.
-pub(crate) async fn append(connection: &mut SqliteConnection, entry: &LogEntry) -> Result<u64, StoreError> {
+pub(crate) async fn append(
+    connection: &mut SqliteConnection,
+    entry: &LogEntry,
+) -> Result<u64, StoreError> {
     let bytes = entry.to_bytes().map_err(|_| StoreError::Corrupt("log entry"))?;
     crate::log::append(connection, &bytes).await.map_err(StoreError::Log)
 }

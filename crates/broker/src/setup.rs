@@ -288,8 +288,7 @@ pub async fn start(settings: Settings) -> Result<Running, SetupError> {
         KeyProcess::Start(command) => KeyClient::spawn(command).map_err(SetupError::KeyProcess)?,
         KeyProcess::Connected(keys) => keys,
     };
-    let (public, service_keys) =
-        keys.unlock(credential).await.map_err(SetupError::KeyProcess)?;
+    let (public, service_keys) = keys.unlock(credential).await.map_err(SetupError::KeyProcess)?;
     let card = read_card(&folder, &public)?;
     let roots = match (public.profile, settings.software_root) {
         (Profile::Production, Some(_)) => return Err(SetupError::SoftwareTee),

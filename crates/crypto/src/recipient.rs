@@ -74,8 +74,8 @@ impl RecipientKey {
         plaintext: &[u8],
         random: &mut dyn Random,
     ) -> Result<SealedBox, BoxError> {
-        let public = <XWing as Kem>::PublicKey::from_bytes(&self.0)
-            .map_err(|_| BoxError::MalformedKey)?;
+        let public =
+            <XWing as Kem>::PublicKey::from_bytes(&self.0).map_err(|_| BoxError::MalformedKey)?;
         let info = info(label, context);
         let (enc, ciphertext) = hpke::single_shot_seal_with_rng::<AesGcm256, HkdfSha256, XWing>(
             &OpModeS::Base,
@@ -232,23 +232,15 @@ mod tests {
     fn opens_only_with_the_key_the_label_and_the_context() {
         let mut random = SystemRandom::new();
         let secret = RecipientSecret::generate(&mut random);
-        let sealed = secret
-            .public_key()
-            .seal(Label::GrantBox, &[b"run"], b"key", &mut random)
-            .unwrap();
-        assert_eq!(
-            *secret.open(Label::GrantBox, &[b"run"], &sealed).unwrap(),
-            b"key".to_vec()
-        );
+        let sealed =
+            secret.public_key().seal(Label::GrantBox, &[b"run"], b"key", &mut random).unwrap();
+        assert_eq!(*secret.open(Label::GrantBox, &[b"run"], &sealed).unwrap(), b"key".to_vec());
         assert!(secret.open(Label::GrantBox, &[b"other"], &sealed).is_err());
         assert!(secret.open(Label::ShareBox, &[b"run"], &sealed).is_err());
         let other = RecipientSecret::generate(&mut random);
         assert!(other.open(Label::GrantBox, &[b"run"], &sealed).is_err());
         let renamed = SealedBox { suite: "hpke-0020-0001-0002".into(), ..sealed };
-        assert_eq!(
-            secret.open(Label::GrantBox, &[b"run"], &renamed),
-            Err(BoxError::UnknownSuite)
-        );
+        assert_eq!(secret.open(Label::GrantBox, &[b"run"], &renamed), Err(BoxError::UnknownSuite));
     }
 
     #[test]

@@ -98,7 +98,9 @@ pub enum GateRefusal {
     #[error("no row of the table is large enough to be shown")]
     SmallCells,
     /// A withheld row in a table of more than two key columns.
-    #[error("a row is too small, and complementary suppression is proven for at most 2 key columns")]
+    #[error(
+        "a row is too small, and complementary suppression is proven for at most 2 key columns"
+    )]
     TooManyKeys,
     /// A withheld row that could be recomputed whatever else is withheld.
     #[error("a row is too small, and totals would give it away whatever else is withheld")]

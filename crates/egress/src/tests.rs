@@ -47,9 +47,8 @@ fn shown(result: &ResultTable) -> Vec<String> {
         Cell::Suppressed => "*".into(),
         other => format!("{other:?}"),
     };
-    let row = |cells: &Vec<Cell>| {
-        cells[..cells.len() - 1].iter().map(word).collect::<Vec<_>>().join(" ")
-    };
+    let row =
+        |cells: &Vec<Cell>| cells[..cells.len() - 1].iter().map(word).collect::<Vec<_>>().join(" ");
     result.rows.iter().map(row).collect()
 }
 
@@ -65,7 +64,8 @@ fn a_table_of_large_rows_leaves_sorted_by_key() {
 
 #[test]
 fn a_row_of_ten_patients_is_withheld_and_takes_the_smallest_other_row_along() {
-    let result = judge(&GATE, &[(&["a"], &[10]), (&["b"], &[40]), (&["c"], &[30]), (&["d"], &[50])]);
+    let result =
+        judge(&GATE, &[(&["a"], &[10]), (&["b"], &[40]), (&["c"], &[30]), (&["d"], &[50])]);
     assert_eq!(result.unwrap(), ["b 40", "d 50", "* *"]);
 }
 
@@ -148,9 +148,15 @@ fn a_small_cell_of_a_two_way_table_is_hidden_in_a_rectangle_and_keeps_known_keys
         (&["m", "young"], &[80]),
     ];
     // `old` stands in no row that is shown, so its rows lose their keys.
-    assert_eq!(judge(&GATE, &rows).unwrap(), ["f mid 40", "f young 50", "m mid 70", "m young 80"]
-        .map(String::from).into_iter().filter(|row| !row.contains("mid")).chain(
-            ["* * *".to_owned()]).collect::<Vec<_>>());
+    assert_eq!(
+        judge(&GATE, &rows).unwrap(),
+        ["f mid 40", "f young 50", "m mid 70", "m young 80"]
+            .map(String::from)
+            .into_iter()
+            .filter(|row| !row.contains("mid"))
+            .chain(["* * *".to_owned()])
+            .collect::<Vec<_>>()
+    );
 
     let mut wide = rows.to_vec();
     wide.extend([(["x", "old"].as_slice(), [90].as_slice()), (&["x", "mid"], &[91])]);
@@ -158,8 +164,15 @@ fn a_small_cell_of_a_two_way_table_is_hidden_in_a_rectangle_and_keeps_known_keys
     assert_eq!(
         judge(&GATE, &wide).unwrap(),
         [
-            "f mid *", "f old *", "f young 50", "m mid *", "m old *", "m young 80", "x mid 91",
-            "x old 90", "x young 92"
+            "f mid *",
+            "f old *",
+            "f young 50",
+            "m mid *",
+            "m old *",
+            "m young 80",
+            "x mid 91",
+            "x old 90",
+            "x young 92"
         ]
     );
     let strict = TableGate { zeros: ZeroPolicy::Suppress, ..GATE };

@@ -88,7 +88,8 @@ pub fn evaluate(
     }
     let rule = &agreement.own_holder().approvals;
     let persons = u32::try_from(counted.len()).unwrap_or(u32::MAX);
-    let held: BTreeSet<Role> = counted.values().flat_map(|(roles, _)| roles.iter().copied()).collect();
+    let held: BTreeSet<Role> =
+        counted.values().flat_map(|(roles, _)| roles.iter().copied()).collect();
     let roles: Vec<Role> = rule.roles.iter().copied().filter(|role| !held.contains(role)).collect();
     if persons < rule.persons || !roles.is_empty() {
         let persons = rule.persons.saturating_sub(persons);
@@ -142,7 +143,6 @@ impl Standing {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests;

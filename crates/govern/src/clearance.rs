@@ -174,11 +174,7 @@ impl Session<Received> {
 
     /// Takes in the reviews that the broker stored. Each is checked again; those that do not
     /// count are as if they were not there.
-    pub fn review(
-        self,
-        reviews: &[Signed<ReviewDecision>],
-        now: UnixSeconds,
-    ) -> ReviewOutcome {
+    pub fn review(self, reviews: &[Signed<ReviewDecision>], now: UnixSeconds) -> ReviewOutcome {
         let (run, receipt) = (self.run(), self.receipt.digest());
         let counts = |review: &&Signed<ReviewDecision>| {
             check_review_of(&self.agreement, run, receipt, review).is_ok()
@@ -339,8 +335,7 @@ impl Session<Recorded> {
         if !is_this {
             return Err(RecordError::OtherEntry);
         }
-        let proven =
-            verify_proof(proof.as_bytes(), entry, agreement.log(), agreement.witnesses())?;
+        let proven = verify_proof(proof.as_bytes(), entry, agreement.log(), agreement.witnesses())?;
         let state = Recorded { context, entry: entry.to_vec(), proof: proof.to_owned(), proven };
         Ok(Self { agreement: agreement.clone(), receipt, state })
     }
@@ -449,7 +444,8 @@ fn check_receipt(
     if !receipt.grants.iter().map(|grant| &grant.holder).eq(holders()) {
         return mismatch("set of grants than one of each holder");
     }
-    let context = document_digest(granted).map_err(|error| (Code::ReceiptMismatch, chain(&error)))?;
+    let context =
+        document_digest(granted).map_err(|error| (Code::ReceiptMismatch, chain(&error)))?;
     let own_grant = receipt.grants.iter().find(|grant| grant.holder == granted.holder);
     if own_grant.is_none_or(|grant| grant.context != context) {
         return mismatch("grant of this broker");

@@ -293,9 +293,7 @@ fn require_role(
     may: impl Fn(Role) -> bool,
     what: &str,
 ) -> Result<(), DocumentError> {
-    let excluded = |role: &Role| {
-        matches!(role, Role::Administrator | Role::Auditor) && !may(*role)
-    };
+    let excluded = |role: &Role| matches!(role, Role::Administrator | Role::Auditor) && !may(*role);
     let name = &person.card.person;
     if let Some(role) = person.roles.iter().find(|role| excluded(role)) {
         let reason = format!("`{name}` is {role}, and so may not {what}");
@@ -306,7 +304,6 @@ fn require_role(
     }
     Err(DocumentError::new(Code::RoleMissing, format!("`{name}` has no role to {what}")))
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -415,8 +415,7 @@ impl Session<Recorded> {
         if !is_this {
             return Err(RecordError::OtherEntry);
         }
-        let proven =
-            verify_proof(proof.as_bytes(), entry, agreement.log(), agreement.witnesses())?;
+        let proven = verify_proof(proof.as_bytes(), entry, agreement.log(), agreement.witnesses())?;
         let state = Recorded {
             guard_box_key,
             context,
@@ -550,7 +549,8 @@ fn granted_datasets(
         let mut keys: Vec<KeyName> = Vec::new();
         for (table, columns) in &terms.columns {
             keys.push(KeyName { table: table.clone(), column: None });
-            let column = |name: &_| KeyName { table: table.clone(), column: Some(Clone::clone(name)) };
+            let column =
+                |name: &_| KeyName { table: table.clone(), column: Some(Clone::clone(name)) };
             keys.extend(columns.iter().map(column));
         }
         keys.sort_unstable();

@@ -88,10 +88,10 @@ fn key_names(manifest: &Manifest) -> Result<Vec<KeyName>, Refusal> {
     let mut keys = Vec::new();
     for table in tables {
         let footer = KeyName { table: table.name.clone(), column: None };
-        let columns = table.columns.iter().map(|column| KeyName {
-            table: table.name.clone(),
-            column: Some(column.name.clone()),
-        });
+        let columns = table
+            .columns
+            .iter()
+            .map(|column| KeyName { table: table.name.clone(), column: Some(column.name.clone()) });
         keys.extend(std::iter::once(footer).chain(columns));
         if keys.len() > MAX_KEYS {
             return Err(malformed("more tables and columns than a dataset may have"));
@@ -119,7 +119,11 @@ fn check_commitments(manifest: &Manifest, key: &Secret<32>) -> Result<(), Refusa
     Ok(())
 }
 
-fn check_commitment(name: &KeyName, key: &Secret<32>, expected: Sha256Digest) -> Result<(), Refusal> {
+fn check_commitment(
+    name: &KeyName,
+    key: &Secret<32>,
+    expected: Sha256Digest,
+) -> Result<(), Refusal> {
     if commitment(key) == expected {
         Ok(())
     } else {

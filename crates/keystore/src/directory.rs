@@ -6,8 +6,8 @@
 //! was made with: a broker that is taken over can then still lie to its log, but not without
 //! honest witnesses having seen it.
 
-use cordon_crypto::dsse::{Envelope, Signed};
 use cordon_crypto::VerifyingKey;
+use cordon_crypto::dsse::{Envelope, Signed};
 use cordon_protocol::PartyCard;
 use cordon_protocol::agreement::Holder;
 use cordon_protocol::party::Enrolment;

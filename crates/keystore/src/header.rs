@@ -80,9 +80,7 @@ pub(crate) fn write_header(folder: &Path, header: &Header) -> Result<(), StoreEr
     let path = folder.join(HEADER);
     match to_canonical(header) {
         Ok(bytes) => Ok(files::replace(&path, &bytes)?),
-        Err(source) => {
-            Err(StoreError::Record { path, source: RecordError::Malformed(source) })
-        }
+        Err(source) => Err(StoreError::Record { path, source: RecordError::Malformed(source) }),
     }
 }
 

@@ -72,7 +72,8 @@ impl Keystore {
         let record = self.existing(dataset, version)?.clone();
         let key = self.unwrap_version_key(&record)?;
         let old = record.kek_generation;
-        let generation = old.checked_add(1).ok_or_else(|| damaged(&record, KeyPart::KeyEncryptionKey))?;
+        let generation =
+            old.checked_add(1).ok_or_else(|| damaged(&record, KeyPart::KeyEncryptionKey))?;
         let status = self.seal_version(record, &key, generation, random)?;
         self.shred_kek(dataset, version, old)?;
         Ok(status)

@@ -93,11 +93,7 @@ fn open_agreement(
 }
 
 /// The rule for cosignatures: so many of the other holders' witnesses.
-fn quorum(
-    own: &PublicParts,
-    directory: &Directory,
-    terms: &Agreement,
-) -> Result<Quorum, Refusal> {
+fn quorum(own: &PublicParts, directory: &Directory, terms: &Agreement) -> Result<Quorum, Refusal> {
     let mut own_entries = 0;
     let mut witnesses = Vec::new();
     for holder in &terms.holders {
@@ -106,7 +102,10 @@ fn quorum(
             check_own_entry(own, holder)?;
         } else {
             directory.check(holder)?;
-            witnesses.push(WitnessKey::new(note_name(&witness_name(&holder.log_origin))?, holder.witness_key));
+            witnesses.push(WitnessKey::new(
+                note_name(&witness_name(&holder.log_origin))?,
+                holder.witness_key,
+            ));
         }
     }
     if own_entries != 1 {

@@ -149,10 +149,7 @@ mod tests {
         assert!(matches!(read_at(&other, b"1", &bytes), Err(RecordError::NotAuthentic)));
         let text = String::from_utf8(bytes).unwrap();
         let resumed = text.replace("suspended", "active");
-        assert!(matches!(
-            read_at(&root, b"1", resumed.as_bytes()),
-            Err(RecordError::NotAuthentic)
-        ));
+        assert!(matches!(read_at(&root, b"1", resumed.as_bytes()), Err(RecordError::NotAuthentic)));
         assert!(matches!(
             read_at(&root, b"1", &text.as_bytes()[1..]),
             Err(RecordError::Malformed(_))

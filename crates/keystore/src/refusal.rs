@@ -1,5 +1,5 @@
-use cordon_types::{DatasetId, PartyId};
 use cordon_protocol::grant::KeyName;
+use cordon_types::{DatasetId, PartyId};
 use serde::{Deserialize, Serialize};
 
 use crate::state::KeyState;

@@ -74,7 +74,8 @@ impl Keystore {
             digest,
             action: Action::GrantIssued,
         };
-        let logged = self.check_logged(&claim, &request.agreement, &request.entry, &request.proof)?;
+        let logged =
+            self.check_logged(&claim, &request.agreement, &request.entry, &request.proof)?;
         let terms = logged.agreement.value();
         if sha256(&[request.guard_box_key.as_bytes()]) != context.guard_box_key {
             return Err(Refusal::OtherGuardKey);
@@ -114,7 +115,8 @@ impl Keystore {
             digest,
             action: Action::OutputCleared,
         };
-        let logged = self.check_logged(&claim, &request.agreement, &request.entry, &request.proof)?;
+        let logged =
+            self.check_logged(&claim, &request.agreement, &request.entry, &request.proof)?;
         let recipients = &logged.agreement.value().recipients;
         let digests: Vec<Sha256Digest> =
             recipients.iter().map(|person| sha256(&[person.box_key.as_bytes()])).collect();
@@ -200,7 +202,11 @@ impl Keystore {
     }
 
     /// Label `ShareBox`, context `[run id, holder]`: 32 raw bytes and the party's name.
-    fn open_share(&self, context: &ClearanceContext, share: &SealedBox) -> Result<Secret<32>, Refusal> {
+    fn open_share(
+        &self,
+        context: &ClearanceContext,
+        share: &SealedBox,
+    ) -> Result<Secret<32>, Refusal> {
         let place = [context.run.0.as_bytes().as_slice(), context.holder.as_str().as_bytes()];
         let opened = self.box_secret().open(Label::ShareBox, &place, share);
         opened.ok().and_then(|bytes| Secret::from_slice(&bytes)).ok_or(Refusal::ShareDoesNotOpen)
@@ -215,8 +221,8 @@ fn derive_key(version_key: &Secret<32>, name: &KeyName) -> Secret<32> {
 }
 
 fn context_digest<T: Serialize>(context: &T) -> Result<Sha256Digest, Refusal> {
-    let bytes = to_canonical(context)
-        .map_err(|error| Refusal::document(DocumentKind::Context, &error))?;
+    let bytes =
+        to_canonical(context).map_err(|error| Refusal::document(DocumentKind::Context, &error))?;
     Ok(sha256(&[&bytes]))
 }
 
@@ -224,9 +230,9 @@ fn context_digest<T: Serialize>(context: &T) -> Result<Sha256Digest, Refusal> {
 fn check_form(datasets: &[GrantedDataset]) -> Result<(), Refusal> {
     let count: usize = datasets.iter().map(|granted| granted.keys.len()).sum();
     let sorted = datasets.is_sorted_by(|a, b| a.dataset < b.dataset)
-        && datasets.iter().all(|granted| {
-            !granted.keys.is_empty() && granted.keys.is_sorted_by(|a, b| a < b)
-        });
+        && datasets
+            .iter()
+            .all(|granted| !granted.keys.is_empty() && granted.keys.is_sorted_by(|a, b| a < b));
     if sorted && (1..=MAX_GRANT_KEYS).contains(&count) {
         Ok(())
     } else {

@@ -49,7 +49,9 @@ pub enum RootError {
         expected: &'static str,
     },
     /// Too easily guessed.
-    #[error("expected a passphrase of {MIN_PASSPHRASE_BYTES} to {MAX_PASSPHRASE_BYTES} bytes, found {found}")]
+    #[error(
+        "expected a passphrase of {MIN_PASSPHRASE_BYTES} to {MAX_PASSPHRASE_BYTES} bytes, found {found}"
+    )]
     PassphraseLength {
         /// Bytes found.
         found: usize,
@@ -82,7 +84,12 @@ impl RootKey {
     }
 
     /// Seals the root key itself; `context` binds it to its party and profile.
-    pub fn seal(&self, sealing: &Secret<32>, context: &[&[u8]], random: &mut dyn Random) -> Vec<u8> {
+    pub fn seal(
+        &self,
+        sealing: &Secret<32>,
+        context: &[&[u8]],
+        random: &mut dyn Random,
+    ) -> Vec<u8> {
         AeadKey::new(sealing).seal(Label::RootSeal, context, self.0.expose(), random)
     }
 
@@ -237,8 +244,7 @@ fn read_key_file(path: &Path) -> Result<Secret<32>, RootError> {
     let missing = || files::at("read", path)(std::io::ErrorKind::NotFound.into());
     let text = Zeroizing::new(files::read(path, KEY_FILE_DIGITS as u64 + 1)?.ok_or_else(missing)?);
     let digits = std::str::from_utf8(&text).ok().and_then(|text| text.strip_suffix('\n'));
-    let mut bytes: [u8; 32] =
-        digits.and_then(hex::decode_array).ok_or(RootError::KeyFileForm)?;
+    let mut bytes: [u8; 32] = digits.and_then(hex::decode_array).ok_or(RootError::KeyFileForm)?;
     Ok(Secret::take(&mut bytes))
 }
 
@@ -320,17 +326,11 @@ mod tests {
         assert!(key.is_equal(&credential.sealing_key(&Sealing::KeyFile).unwrap()));
         assert!(Credential::create_key_file(&path, &mut random).is_err(), "never overwritten");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o604)).unwrap();
-        assert!(matches!(
-            credential.sealing_key(&Sealing::KeyFile),
-            Err(RootError::KeyFile(_))
-        ));
+        assert!(matches!(credential.sealing_key(&Sealing::KeyFile), Err(RootError::KeyFile(_))));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let text = std::fs::read(&path).unwrap();
         std::fs::write(&path, &text[..64]).unwrap();
-        assert!(matches!(
-            credential.sealing_key(&Sealing::KeyFile),
-            Err(RootError::KeyFileForm)
-        ));
+        assert!(matches!(credential.sealing_key(&Sealing::KeyFile), Err(RootError::KeyFileForm)));
     }
 
     #[test]
@@ -339,7 +339,8 @@ mod tests {
         let root = RootKey::generate(&mut random);
         let sealing = Secret::from_bytes([1; 32]);
         let sealed = root.seal(&sealing, &[b"hospital-a", b"production"], &mut random);
-        let open = |sealing: &Secret<32>, context: &[&[u8]]| RootKey::unseal(sealing, context, &sealed);
+        let open =
+            |sealing: &Secret<32>, context: &[&[u8]]| RootKey::unseal(sealing, context, &sealed);
         let opened = open(&sealing, &[b"hospital-a", b"production"]).unwrap();
         assert_eq!(opened.fingerprint(&[]), root.fingerprint(&[]));
         assert!(open(&sealing, &[b"hospital-a", b"development"]).is_err());

@@ -118,7 +118,9 @@ pub enum StoreError {
     #[error("the service keys do not open: the file was changed or belongs to another key store")]
     Services,
     /// The identity has no administrator, or the log origin is no key name.
-    #[error("expected a log origin without spaces or `+`, of at most 240 bytes, and 1 to 64 administrators")]
+    #[error(
+        "expected a log origin without spaces or `+`, of at most 240 bytes, and 1 to 64 administrators"
+    )]
     Identity,
     /// A file that does not belong.
     #[error("`{}` does not belong into a key store", .0.display())]
@@ -350,7 +352,12 @@ impl Keystore {
         Ok(())
     }
 
-    pub(crate) fn shred_kek(&self, dataset: &DatasetId, version: u32, generation: u32) -> Result<(), StoreError> {
+    pub(crate) fn shred_kek(
+        &self,
+        dataset: &DatasetId,
+        version: u32,
+        generation: u32,
+    ) -> Result<(), StoreError> {
         Ok(files::shred(&self.kek_path(dataset, version, generation))?)
     }
 

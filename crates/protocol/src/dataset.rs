@@ -220,12 +220,7 @@ pub fn file_key(key: &Secret<32>, path: &str) -> Secret<32> {
 
 /// The AAD prefix of one file. It is not stored in the file: a file of another dataset, version
 /// or place does not open.
-pub fn aad_prefix(
-    holder: &PartyId,
-    dataset: &DatasetId,
-    version: u32,
-    path: &str,
-) -> Sha256Digest {
+pub fn aad_prefix(holder: &PartyId, dataset: &DatasetId, version: u32, path: &str) -> Sha256Digest {
     let version = version.to_string();
     labelled_digest(
         Label::AadPrefix,

@@ -56,7 +56,10 @@
 //!     Ok(())
 //! }
 //! ```
-#![expect(clippy::disallowed_methods, reason = "the launcher writes user mappings and reads the loader")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the launcher writes user mappings and reads the loader"
+)]
 
 mod confine;
 mod filesystem;

@@ -50,13 +50,10 @@ macro_rules! prefixed_32_bytes {
             type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, IdError> {
-                text.strip_prefix($prefix)
-                    .and_then(hex::decode_array)
-                    .map(Self)
-                    .ok_or(IdError {
-                        kind: stringify!($name),
-                        expected: concat!("`", $prefix, "` and 64 lower-case hex digits"),
-                    })
+                text.strip_prefix($prefix).and_then(hex::decode_array).map(Self).ok_or(IdError {
+                    kind: stringify!($name),
+                    expected: concat!("`", $prefix, "` and 64 lower-case hex digits"),
+                })
             }
         }
 

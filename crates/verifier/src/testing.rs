@@ -50,10 +50,8 @@ pub(crate) struct Case {
 impl Case {
     pub fn valid() -> Self {
         let holders = ["hospital-a", "hospital-b", "hospital-c"].map(party).to_vec();
-        let bound = |party: &PartyId| PartyNonce {
-            party: party.clone(),
-            nonce: nonce_of(party.as_str()),
-        };
+        let bound =
+            |party: &PartyId| PartyNonce { party: party.clone(), nonce: nonce_of(party.as_str()) };
         let run = RunId(sha256(&[b"run"]));
         let root = signing_key(1);
         Self {

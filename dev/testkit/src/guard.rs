@@ -218,12 +218,8 @@ impl Guard {
         };
         let plain = canonical::to_canonical(&document)?;
         let key = random.secret();
-        let sealed = AeadKey::new(&key).seal(
-            Label::SealedResult,
-            &[run.0.as_bytes()],
-            &plain,
-            random,
-        );
+        let sealed =
+            AeadKey::new(&key).seal(Label::SealedResult, &[run.0.as_bytes()], &plain, random);
         let holders = &self.agreement.value().holders;
         let mut shares = BTreeMap::new();
         for (holder, share) in holders.iter().zip(xor_split(&key, holders.len(), random)) {
@@ -249,7 +245,10 @@ impl Guard {
             key_commitment: commitment(&key),
             shares: shares
                 .iter()
-                .map(|(holder, share)| ReceiptShare { holder: holder.clone(), share: share.digest() })
+                .map(|(holder, share)| ReceiptShare {
+                    holder: holder.clone(),
+                    share: share.digest(),
+                })
                 .collect(),
             verdicts: vec![GateVerdict { rule: "cell_size".into(), checked: 0, suppressed: 0 }],
         });
@@ -272,10 +271,8 @@ impl Guard {
         for (holder, grant) in grants {
             let context = &grant.value().context;
             evidence = Some(context.evidence);
-            listed.push(ReceiptGrant {
-                holder: holder.clone(),
-                context: document_digest(context)?,
-            });
+            listed
+                .push(ReceiptGrant { holder: holder.clone(), context: document_digest(context)? });
             inputs.extend(context.datasets.iter().map(|dataset| ReceiptInput {
                 holder: holder.clone(),
                 dataset: dataset.dataset.clone(),

@@ -18,6 +18,7 @@
 //! ```
 #![expect(clippy::disallowed_methods, reason = "tests read clocks and files")]
 
+pub mod go;
 pub mod guard;
 pub mod holder;
 pub mod person;

@@ -289,10 +289,7 @@ impl World {
                 parameters: BTreeMap::from([("days".parse()?, bound)]),
                 tables: BTreeMap::from([(table()?, sources)]),
                 touched: BTreeMap::from([(table()?, columns)]),
-                result: vec![
-                    result("sex", ResultKind::Key)?,
-                    result("n", ResultKind::Count)?,
-                ],
+                result: vec![result("sex", ResultKind::Key)?, result("n", ResultKind::Count)?],
             },
             platform: Platform {
                 tees: vec![TeeKind::Software],

@@ -1,5 +1,6 @@
 //! Rules of the repository that no compiler keeps: which crate may depend on which, what the
 //! guard links, how long a file may grow, what must never be committed.
+#![expect(clippy::disallowed_methods, reason = "it reads the repository")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -28,16 +29,12 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["types", "crypto", "tlog", "protocol", "verifier", "govern", "keystore", "hub"],
     ),
     ("cordon-engine-sql", &["types", "crypto", "protocol", "dataset", "sandbox"]),
-    (
-        "cordon-enclave",
-        &["types", "crypto", "tlog", "protocol", "attester", "sandbox", "egress"],
-    ),
+    ("cordon-enclave", &["types", "crypto", "tlog", "protocol", "attester", "sandbox", "egress"]),
 ];
 
 /// Crates that must not see clocks, randomness, files, network or environment.
-const PURE: &[&str] = &[
-    "types", "crypto", "tlog", "protocol", "egress", "verifier", "govern", "clinical",
-];
+const PURE: &[&str] =
+    &["types", "crypto", "tlog", "protocol", "egress", "verifier", "govern", "clinical"];
 
 /// `unsafe` stands here only.
 const UNSAFE: &[&str] = &["attester", "sandbox", "softtee"];
@@ -64,8 +61,12 @@ fn metadata() -> Value {
 
 /// Normal dependencies of each workspace crate, by name.
 fn dependencies(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
-    let members: BTreeSet<&str> =
-        metadata["workspace_members"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let members: BTreeSet<&str> = metadata["workspace_members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     let packages = metadata["packages"].as_array().unwrap();
     packages
         .iter()
@@ -127,7 +128,11 @@ fn the_guard_links_what_tcb_lock_says() {
     let tree = run(
         &cargo,
         &[
-            "tree", "--package=cordon-enclave", "--edges=normal", "--prefix=none", "--format={p}",
+            "tree",
+            "--package=cordon-enclave",
+            "--edges=normal",
+            "--prefix=none",
+            "--format={p}",
             "--locked",
         ],
     );
@@ -149,7 +154,8 @@ fn the_guard_links_what_tcb_lock_says() {
 #[test]
 fn pure_crates_do_not_excuse_themselves_and_safe_crates_forbid_unsafe() {
     for name in PURE {
-        let lib = std::fs::read_to_string(root().join(format!("crates/{name}/src/lib.rs"))).unwrap();
+        let lib =
+            std::fs::read_to_string(root().join(format!("crates/{name}/src/lib.rs"))).unwrap();
         assert!(
             !lib.contains("clippy::disallowed_methods"),
             "crates/{name} is pure: it takes time, files and randomness as arguments"
@@ -158,7 +164,9 @@ fn pure_crates_do_not_excuse_themselves_and_safe_crates_forbid_unsafe() {
     }
     for file in tracked_files() {
         let path = file.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
-        if !path.ends_with(".rs") || UNSAFE.iter().any(|n| path.starts_with(&format!("crates/{n}/"))) {
+        if !path.ends_with(".rs")
+            || UNSAFE.iter().any(|n| path.starts_with(&format!("crates/{n}/")))
+        {
             continue;
         }
         let text = std::fs::read_to_string(&file).unwrap();

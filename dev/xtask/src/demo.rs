@@ -16,7 +16,10 @@ pub struct DemoArguments {
 pub fn run(arguments: &DemoArguments) -> Result<()> {
     // The whole workspace and not single packages: the features of shared dependencies, and so
     // their builds, are then the same as for the tests.
-    step("building (the first time takes some 15 minutes)", &mut cargo(&["build", "--workspace", "--locked"]))?;
+    step(
+        "building (the first time takes some 15 minutes)",
+        &mut cargo(&["build", "--workspace", "--locked"]),
+    )?;
     let cordon = target_directory().join("debug/cordon");
     let mut command = std::process::Command::new(cordon);
     command.arg("demo").args(&arguments.rest).current_dir(crate::tools::root());

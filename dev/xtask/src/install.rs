@@ -33,8 +33,7 @@ const PYTHON_PACKAGES: &[&str] = &[
 
 /// Installs missing Debian packages if this user may, else names them.
 pub fn debian_packages() -> Result<()> {
-    let missing: Vec<&str> =
-        PACKAGES.iter().filter(|p| !(p.installed)()).map(|p| p.name).collect();
+    let missing: Vec<&str> = PACKAGES.iter().filter(|p| !(p.installed)()).map(|p| p.name).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -58,7 +57,10 @@ pub fn test_runner() -> Result<()> {
     if is_there("cargo-nextest", "--version") {
         return Ok(());
     }
-    step("installing cargo-nextest", &mut crate::tools::cargo(&["install", "cargo-nextest", "--locked"]))
+    step(
+        "installing cargo-nextest",
+        &mut crate::tools::cargo(&["install", "cargo-nextest", "--locked"]),
+    )
 }
 
 /// A Python environment with the peers; returns its interpreter.

@@ -1,4 +1,5 @@
 //! Repository tasks. `cargo xtask test` and `cargo xtask demo` are all that a newcomer needs.
+#![expect(clippy::disallowed_methods, reason = "a program of the repository")]
 
 mod demo;
 mod install;

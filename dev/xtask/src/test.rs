@@ -27,11 +27,20 @@ pub fn run(arguments: &TestArguments) -> Result<()> {
         step(
             "lints",
             &mut cargo(&[
-                "clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings",
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                "--",
+                "--deny",
+                "warnings",
             ]),
         )?;
     }
-    step("examples in the documentation", &mut cargo(&["test", "--workspace", "--doc", "--locked"]))?;
+    step(
+        "examples in the documentation",
+        &mut cargo(&["test", "--workspace", "--doc", "--locked"]),
+    )?;
     step(
         "tests",
         cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])

@@ -46,8 +46,16 @@ pub fn is_there(program: &str, probe: &str) -> bool {
 /// The guard's crates with their versions, sorted: what stands between a key and the world.
 pub fn guard_dependencies() -> Result<String> {
     let output = cargo(&[
-        "tree", "--package", "cordon-enclave", "--edges", "normal", "--prefix", "none", "--format",
-        "{p}", "--locked",
+        "tree",
+        "--package",
+        "cordon-enclave",
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+        "--locked",
     ])
     .output()
     .context("cannot run cargo tree")?;

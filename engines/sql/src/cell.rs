@@ -46,7 +46,8 @@ fn key(column: &ArrayRef, row: usize) -> Result<Cell, Failure> {
 
 /// ISO 8601, or the plain number where the calendar ends: no value makes a query fail.
 fn instant(column: &ArrayRef, row: usize) -> Result<Cell, Failure> {
-    let formatter = ArrayFormatter::try_new(column, &FormatOptions::new().with_display_error(false));
+    let formatter =
+        ArrayFormatter::try_new(column, &FormatOptions::new().with_display_error(false));
     let text = formatter.map_err(|_| internal())?.value(row).try_to_string();
     match text {
         Ok(text) => Ok(Cell::Text(text)),
@@ -73,10 +74,12 @@ pub(crate) fn decimal(value: i256, scale: i8) -> Option<Cell> {
         return None;
     }
     let Some(places) = usize::try_from(scale).ok().filter(|places| *places > 0) else {
-        return Some(value.to_i128().and_then(|value| i64::try_from(value).ok()).map_or_else(
-            || Cell::Number(text.clone()),
-            integer,
-        ));
+        return Some(
+            value
+                .to_i128()
+                .and_then(|value| i64::try_from(value).ok())
+                .map_or_else(|| Cell::Number(text.clone()), integer),
+        );
     };
     let padded = format!("{digits:0>width$}", width = places + 1);
     let (whole, fraction) = padded.split_at(padded.len() - places);
@@ -121,11 +124,18 @@ mod tests {
 
     #[test]
     fn keys_of_all_types_are_told_apart() {
-        assert_eq!(cells(BooleanArray::from(vec![None, Some(true)])), [Cell::Null, Cell::Boolean(true)]);
+        assert_eq!(
+            cells(BooleanArray::from(vec![None, Some(true)])),
+            [Cell::Null, Cell::Boolean(true)]
+        );
         assert_eq!(cells(Int32Array::from(vec![-5])), [Cell::Integer(-5)]);
         assert_eq!(
             cells(Int64Array::from(vec![MAX_INTEGER as i64 - 1, MAX_INTEGER as i64, i64::MIN])),
-            [Cell::Integer(9_007_199_254_740_991), number("9007199254740992"), number("-9223372036854775808")]
+            [
+                Cell::Integer(9_007_199_254_740_991),
+                number("9007199254740992"),
+                number("-9223372036854775808")
+            ]
         );
         assert_eq!(cells(StringArray::from(vec!["", "é"])), [text(""), text("é")]);
         let decimals = Decimal128Array::from(vec![1, -12_345]).with_precision_and_scale(38, 4);
@@ -138,10 +148,15 @@ mod tests {
             cells(Date32Array::from(vec![19_782, -1, i32::MAX])),
             [text("2024-02-29"), text("1969-12-31"), Cell::Integer(i64::from(i32::MAX))]
         );
-        let instants = TimestampMicrosecondArray::from(vec![0, 1, i64::MAX]).with_timezone("+00:00");
+        let instants =
+            TimestampMicrosecondArray::from(vec![0, 1, i64::MAX]).with_timezone("+00:00");
         assert_eq!(
             cells(instants),
-            [text("1970-01-01T00:00:00Z"), text("1970-01-01T00:00:00.000001Z"), number("9223372036854775807")]
+            [
+                text("1970-01-01T00:00:00Z"),
+                text("1970-01-01T00:00:00.000001Z"),
+                number("9223372036854775807")
+            ]
         );
     }
 

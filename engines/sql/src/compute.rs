@@ -32,9 +32,7 @@ pub(crate) fn plan(query: &CheckedQuery) -> Result<LogicalPlan> {
         }));
     }
     let values = values.into_iter().enumerate().map(|(n, value)| value.alias(format!("v{n}")));
-    LogicalPlanBuilder::from(relation.plan.clone())
-        .aggregate(keys.chain([holder]), values)?
-        .build()
+    LogicalPlanBuilder::from(relation.plan.clone()).aggregate(keys.chain([holder]), values)?.build()
 }
 
 /// Makes it executable.

@@ -42,10 +42,7 @@ fn fold_cast(expr: Expr) -> Result<Transformed<Expr>, DataFusionError> {
 
 /// Gives a date or an instant that is compared with a column of instants the column's precision.
 /// Else the column would get the literal's, nanoseconds, in which far instants do not fit.
-fn align_instants(
-    mut expr: Expr,
-    schema: &DFSchema,
-) -> Result<Transformed<Expr>, DataFusionError> {
+fn align_instants(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>, DataFusionError> {
     let aligned = match &mut expr {
         Expr::BinaryExpr(BinaryExpr { left, right, .. }) => {
             align(left, right, schema)? | align(right, left, schema)?
@@ -166,7 +163,9 @@ fn check_node(expr: &Expr, schema: &DFSchema) -> Result<(), DataFusionError> {
         Expr::AggregateFunction(_) => refuse("an aggregate may only stand in the outermost SELECT"),
         Expr::SimilarTo(_) => refuse("SIMILAR TO is off: use LIKE"),
         Expr::TryCast(_) => refuse("TRY_CAST is off"),
-        Expr::GroupingSet(_) => refuse("GROUPING SETS, ROLLUP and CUBE are off: ask once for each grouping"),
+        Expr::GroupingSet(_) => {
+            refuse("GROUPING SETS, ROLLUP and CUBE are off: ask once for each grouping")
+        }
         _ => refuse("an expression is of a kind that is off"),
     }
 }
@@ -222,7 +221,9 @@ fn never_fails(from: &DataType, to: &DataType) -> bool {
     };
     match to {
         DataType::Int64 | DataType::Float64 => true,
-        DataType::Decimal128(precision, scale) => i16::from(*precision) - i16::from(*scale) >= digits,
+        DataType::Decimal128(precision, scale) => {
+            i16::from(*precision) - i16::from(*scale) >= digits
+        }
         _ => false,
     }
 }

@@ -119,7 +119,9 @@ mod tests {
 
     #[test]
     fn what_was_fetched_can_be_read_across_pieces() {
-        for (start, length, bytes) in [(2, 2, "cd"), (3, 1, "d"), (3, 2, "de"), (2, 4, "cdef"), (8, 2, "ij")] {
+        for (start, length, bytes) in
+            [(2, 2, "cd"), (3, 1, "d"), (3, 2, "de"), (2, 4, "cdef"), (8, 2, "ij")]
+        {
             assert_eq!(fetched().get_bytes(start, length).unwrap(), bytes);
         }
         let mut text = String::new();

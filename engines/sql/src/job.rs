@@ -34,7 +34,10 @@ impl QueryTable {
             None => Ok(()),
             Some(source) => Err(Failure::new(
                 cordon_protocol::worker::FailureCode::ColumnNotAgreed,
-                format!("column `{column}` of table `{table}` is not agreed with `{}`", source.holder),
+                format!(
+                    "column `{column}` of table `{table}` is not agreed with `{}`",
+                    source.holder
+                ),
             )),
         }
     }

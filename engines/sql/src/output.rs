@@ -46,7 +46,8 @@ impl<'a> Collector<'a> {
 
     /// Takes rows of `compute`: keys, holder, rows, patients, sums.
     pub(crate) fn take(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
-        let (keys, values) = batch.columns().split_at_checked(self.query.keys.len()).ok_or_else(internal)?;
+        let (keys, values) =
+            batch.columns().split_at_checked(self.query.keys.len()).ok_or_else(internal)?;
         let [holder, rows, patients, sums @ ..] = values else { return Err(internal()) };
         let holder = holder.as_primitive_opt::<UInt16Type>().ok_or_else(internal)?;
         let rows = rows.as_primitive_opt::<Int64Type>().ok_or_else(internal)?;
@@ -56,7 +57,8 @@ impl<'a> Collector<'a> {
         }
         let keys = Keys::new(keys)?;
         for row in 0..batch.num_rows() {
-            let totals = self.query.sums.iter().zip(sums).map(|(sum, array)| total(sum, array, row));
+            let totals =
+                self.query.sums.iter().zip(sums).map(|(sum, array)| total(sum, array, row));
             let part = Part {
                 rows: u64::try_from(rows.value(row)).map_err(|_| internal())?,
                 patients: u64::try_from(patients.value(row)).map_err(|_| internal())?,
@@ -84,10 +86,11 @@ impl<'a> Collector<'a> {
 
     /// The table, sorted by keys.
     pub(crate) fn finish(self) -> Result<RawTable, Failure> {
-        let columns = self.query.output.iter().map(|output| Column {
-            name: output.name.clone(),
-            kind: output.value.kind(),
-        });
+        let columns = self
+            .query
+            .output
+            .iter()
+            .map(|output| Column { name: output.name.clone(), kind: output.value.kind() });
         let mut table = RawTable {
             columns: columns.collect(),
             rows: Vec::with_capacity(self.groups.len()),
@@ -154,7 +157,9 @@ fn add_up(parts: &[Part], index: usize) -> Result<Total, Failure> {
     let mut totals = parts.iter().filter_map(|part| part.sums.get(index).copied());
     let first = totals.next().ok_or_else(internal)?;
     totals.try_fold(first, |sum, next| match (sum, next) {
-        (Total::Exact(a), Total::Exact(b)) => a.checked_add(b).map(Total::Exact).ok_or_else(too_large),
+        (Total::Exact(a), Total::Exact(b)) => {
+            a.checked_add(b).map(Total::Exact).ok_or_else(too_large)
+        }
         (Total::Float(a), Total::Float(b)) => Ok(Total::Float(a + b)),
         (Total::Exact(_), Total::Float(_)) | (Total::Float(_), Total::Exact(_)) => Err(internal()),
     })

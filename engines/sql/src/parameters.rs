@@ -17,9 +17,7 @@ pub(crate) struct Parameters {
 
 impl Parameters {
     /// Types the values.
-    pub(crate) fn new(
-        values: &BTreeMap<ParameterName, ParameterValue>,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn new(values: &BTreeMap<ParameterName, ParameterValue>) -> Result<Self, Failure> {
         let typed = values.iter().map(|(name, value)| Ok((name.clone(), typed(name, value)?)));
         Ok(Self { values: typed.collect::<Result<_, Failure>>()?, used: BTreeSet::new() })
     }
@@ -154,8 +152,18 @@ mod tests {
             assert_eq!(days_since_epoch(text), Some(day), "{text}");
         }
         for text in [
-            "", "2024-2-29", "2023-02-29", "1900-02-29", "2024-13-01", "2024-00-01",
-            "2024-01-00", "2024-04-31", "0000-01-01", "2024-01-01 ", "+024-01-01", "2024/01/01",
+            "",
+            "2024-2-29",
+            "2023-02-29",
+            "1900-02-29",
+            "2024-13-01",
+            "2024-00-01",
+            "2024-01-00",
+            "2024-04-31",
+            "0000-01-01",
+            "2024-01-01 ",
+            "+024-01-01",
+            "2024/01/01",
             "２0-01-01",
         ] {
             assert_eq!(days_since_epoch(text), None, "{text}");

@@ -93,7 +93,8 @@ impl People {
     fn take_number(&self, entry_bytes: usize) -> Result<u32> {
         // A hash table that has just grown is half empty.
         self.memory.try_grow(entry_bytes * 2)?;
-        let taken = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_add(1));
+        let taken =
+            self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_add(1));
         taken.map_err(|_| DataFusionError::ResourcesExhausted("patients".to_owned()))
     }
 }

@@ -9,8 +9,8 @@ use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, Filter, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
-    TableScan, Union,
+    BinaryExpr, Expr, Filter, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Operator,
+    Projection, TableScan, Union,
 };
 
 use crate::expression::{check_scalar, columns, prepare, without_alias};
@@ -246,11 +246,7 @@ impl<'a> Translator<'a> {
 
     fn filter(&mut self, filter: &Filter) -> Result<Relation, Failure> {
         let input = self.relation(&filter.input)?;
-        self.add_conditions(
-            input,
-            split_conjunction(&filter.predicate),
-            filter.input.schema(),
-        )
+        self.add_conditions(input, split_conjunction(&filter.predicate), filter.input.schema())
     }
 
     fn add_conditions<'e>(

@@ -73,11 +73,7 @@ pub(crate) async fn run(
 }
 
 /// Plans the query as DataFusion sees it and checks it. No data is near.
-async fn check(
-    job: &Job,
-    tables: &Tables,
-    sealed: &SealedTables,
-) -> Result<CheckedQuery, Failure> {
+async fn check(job: &Job, tables: &Tables, sealed: &SealedTables) -> Result<CheckedQuery, Failure> {
     let parameters = Parameters::new(&job.parameters)?;
     let statement = parse(&job.query)?;
     let planning = |error| Failure::planning(&error);

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use cordon_protocol::worker::FailureCode;
 use cordon_types::PartyId;
-use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, StringViewArray, UInt16Array};
+use datafusion::arrow::array::{
+    ArrayRef, RecordBatch, RecordBatchOptions, StringViewArray, UInt16Array,
+};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Statistics, stats::Precision};
@@ -16,8 +18,8 @@ use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
-    ReplaceChildrenOptions,
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning,
+    PlanProperties, ReplaceChildrenOptions,
 };
 use futures_util::stream;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
@@ -132,14 +134,13 @@ impl Columns {
         }
         read.sort_unstable();
         read.dedup();
-        let output = schema.fields().iter().zip(wanted).map(|(field, column)| {
-            match field.name().as_str() {
+        let output =
+            schema.fields().iter().zip(wanted).map(|(field, column)| match field.name().as_str() {
                 HOLDER_COLUMN => Source::Holder,
                 HOLDER_INDEX_COLUMN => Source::HolderIndex,
                 PERSON_COLUMN => Source::Person,
                 _ => Source::Read(read.partition_point(|read| read < column)),
-            }
-        });
+            });
         let output = output.collect();
         Ok(Self { schema, read: read.into(), output })
     }

@@ -50,7 +50,7 @@ pub fn serve(guard: UnixStream) -> Result<(), ServeError> {
     let worker = thread::Builder::new().name("job".to_owned()).stack_size(STACK_BYTES);
     let served = worker.spawn(move || serve_here(Arc::new(guard))).map_err(ServeError::Thread)?;
     // Panics of a job are caught where its answer is made.
-    served.join().unwrap_or_else(|_| Err(ServeError::Frame(FrameError::Closed)))
+    served.join().unwrap_or(Err(ServeError::Frame(FrameError::Closed)))
 }
 
 fn serve_here(guard: Arc<UnixStream>) -> Result<(), ServeError> {
@@ -101,9 +101,7 @@ fn answer(job: &Job, keys: JobKeys, guard: Arc<UnixStream>) -> Result<FromWorker
         .build()
         .map_err(|_| Failure::bare(FailureCode::Internal))?;
     match job.mode {
-        Mode::Plan => {
-            Ok(FromWorker::Planned(Box::new(runtime.block_on(plan(job, processors))?)))
-        }
+        Mode::Plan => Ok(FromWorker::Planned(Box::new(runtime.block_on(plan(job, processors))?))),
         Mode::Run => {
             let table = runtime.block_on(run(job, keys, guard, processors))?;
             bounded(table, &job.limits)
@@ -116,7 +114,8 @@ fn bounded(table: RawTable, limits: &JobLimits) -> Result<FromWorker, Failure> {
     let output = FromWorker::Output(Box::new(table));
     let mut frame = Vec::new();
     let most = usize::try_from(limits.max_output_bytes).unwrap_or(usize::MAX).min(MAX_FRAME_BYTES);
-    frame::write_message(&mut frame, &output).map_err(|_| Failure::bare(FailureCode::OutputTooLarge))?;
+    frame::write_message(&mut frame, &output)
+        .map_err(|_| Failure::bare(FailureCode::OutputTooLarge))?;
     if frame.len().saturating_sub(LENGTH_BYTES) > most {
         return Err(Failure::bare(FailureCode::OutputTooLarge));
     }

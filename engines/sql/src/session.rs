@@ -110,7 +110,9 @@ mod tests {
         assert!(state.window_functions().is_empty());
         assert!(state.table_factories().is_empty());
         let aggregates: Vec<_> = state.aggregate_functions().keys().cloned().collect();
-        assert!(aggregates.iter().all(|name| ["count", "sum", "avg", "mean"].contains(&name.as_str())));
+        assert!(
+            aggregates.iter().all(|name| ["count", "sum", "avg", "mean"].contains(&name.as_str()))
+        );
         for off in ["random", "uuid", "now", "current_date", "version", "arrow_typeof", "md5"] {
             assert!(!state.scalar_functions().contains_key(off) && !is_allowed_function(off));
         }

@@ -102,10 +102,8 @@ impl CheckedQuery {
 
     /// The columns of its result.
     pub(crate) fn result(&self) -> Vec<ResultColumn> {
-        let column = |output: &Output| ResultColumn {
-            name: output.name.clone(),
-            kind: output.value.kind(),
-        };
+        let column =
+            |output: &Output| ResultColumn { name: output.name.clone(), kind: output.value.kind() };
         self.output.iter().map(column).collect()
     }
 
@@ -135,15 +133,17 @@ fn top(plan: &LogicalPlan) -> Result<(&Projection, &Aggregate), Failure> {
             return Err(Failure::shape("ORDER BY is off: rows are sorted by their keys anyway"));
         }
         LogicalPlan::Distinct(_) | LogicalPlan::Union(_) => {
-            return Err(Failure::shape("the outermost SELECT must be one aggregate: union and select below it"));
+            return Err(Failure::shape(
+                "the outermost SELECT must be one aggregate: union and select below it",
+            ));
         }
         _ => return Err(no_aggregate()),
     };
     match projection.input.as_ref() {
         LogicalPlan::Aggregate(aggregate) => Ok((projection, aggregate)),
-        LogicalPlan::Filter(having) if matches!(*having.input, LogicalPlan::Aggregate(_)) => {
-            Err(Failure::shape("HAVING is off: which groups are left out would say something of them"))
-        }
+        LogicalPlan::Filter(having) if matches!(*having.input, LogicalPlan::Aggregate(_)) => Err(
+            Failure::shape("HAVING is off: which groups are left out would say something of them"),
+        ),
         _ => Err(no_aggregate()),
     }
 }
@@ -202,7 +202,9 @@ fn value(
     };
     let column = match argument {
         // `COUNT(*)`, as the planner writes it.
-        Expr::Literal(value, _) if name == "count" && !params.distinct && *value == COUNT_STAR_EXPANSION => {
+        Expr::Literal(value, _)
+            if name == "count" && !params.distinct && *value == COUNT_STAR_EXPANSION =>
+        {
             return Ok(Value::Rows);
         }
         Expr::Column(column) => relation.column(column, schema)?,

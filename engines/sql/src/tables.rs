@@ -40,9 +40,9 @@ pub(crate) struct VisibleTable(SchemaRef);
 /// INVARIANT: the columns of the file come first and in order, so that an index into them is an
 /// index into the file.
 fn table_fields(columns: &[ColumnSchema]) -> Vec<Field> {
-    let fields = columns.iter().map(|column| {
-        Field::new(column.name.as_str(), decoded_type(column.kind), column.nullable)
-    });
+    let fields = columns
+        .iter()
+        .map(|column| Field::new(column.name.as_str(), decoded_type(column.kind), column.nullable));
     let holder = Field::new(HOLDER_COLUMN, DataType::Utf8View, false);
     fields.chain([holder]).collect()
 }
@@ -63,7 +63,8 @@ pub(crate) fn decoded_type(kind: ColumnType) -> DataType {
 
 /// The schema in which a file of this table is decoded.
 pub(crate) fn file_schema(schema: &TableSchema) -> SchemaRef {
-    let fields: Fields = table_fields(&schema.columns).into_iter().take(schema.columns.len()).collect();
+    let fields: Fields =
+        table_fields(&schema.columns).into_iter().take(schema.columns.len()).collect();
     Arc::new(Schema::new(fields))
 }
 

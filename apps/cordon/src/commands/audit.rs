@@ -137,8 +137,7 @@ impl Keys {
 
 fn verify(arguments: &LogArguments, output: Output, entries: bool) -> Outcome {
     let (key, quorum) = arguments.keys.read()?;
-    let audited =
-        audit::verify(&arguments.source, &key, &quorum).map_err(Failure::verification)?;
+    let audited = audit::verify(&arguments.source, &key, &quorum).map_err(Failure::verification)?;
     if quorum.is_none() {
         output.note("no witness was asked for: the log may show others another history");
     }
@@ -211,7 +210,8 @@ fn check(arguments: &CheckArguments, output: Output) -> Outcome {
     let (entry, proof) = (files::read(&arguments.entry)?, files::read(&arguments.proof)?);
     let proven =
         audit::check_proof(&proof, &entry, &key, &quorum).map_err(Failure::verification)?;
-    let answer = json!({ "log": proven.origin().as_str(), "index": proven.index(), "size": proven.size() });
+    let answer =
+        json!({ "log": proven.origin().as_str(), "index": proven.index(), "size": proven.size() });
     output.show(&answer, || {
         format!("entry {} of log {} at size {}", proven.index(), proven.origin(), proven.size())
     })

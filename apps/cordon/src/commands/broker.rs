@@ -12,7 +12,9 @@ use cordon_crypto::VerifyingKey;
 use cordon_protocol::party::Profile;
 
 use super::output::Output;
-use super::service::{CredentialArguments, TlsArguments, listen, show_address, shutdown, start_log};
+use super::service::{
+    CredentialArguments, TlsArguments, listen, show_address, shutdown, start_log,
+};
 use super::wait_for;
 use crate::failure::{Failure, Outcome};
 use crate::files;

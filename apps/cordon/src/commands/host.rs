@@ -62,8 +62,7 @@ async fn serve(arguments: Arguments, output: Output) -> Outcome {
     let roots = at.hub_roots.as_deref();
     let client = hub::connect(&at.hub, roots, ClientConfig::signing_as(key))?;
     let launcher = SoftwareLauncher::new(guard, &root);
-    let config =
-        HostConfig::new(Arc::new(launcher)).with_engines(engines).running_at_most(at_most);
+    let config = HostConfig::new(Arc::new(launcher)).with_engines(engines).running_at_most(at_most);
     output.note(BANNER);
     let answer = json!({ "claiming": client.url(), "host_key": public });
     output.show(&answer, || format!("claiming runs from {} as {public}", client.url()))?;

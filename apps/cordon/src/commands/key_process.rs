@@ -12,7 +12,8 @@ use cordon_sandbox::memory;
 
 use crate::failure::Outcome;
 
-pub const EXAMPLE: &str = "Example (a broker does this):\n  cordon key-process --folder broker/keys";
+pub const EXAMPLE: &str =
+    "Example (a broker does this):\n  cordon key-process --folder broker/keys";
 
 /// Where the keys are.
 #[derive(Args, Debug)]

@@ -95,7 +95,8 @@ mod tests {
             // Tests run without a terminal.
             assert!(bar.is_hidden());
         }
-        for template in ["{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {msg}", "{elapsed} {msg}"] {
+        for template in ["{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {msg}", "{elapsed} {msg}"]
+        {
             assert!(ProgressStyle::with_template(template).is_ok());
         }
     }

@@ -42,8 +42,11 @@ pub enum Command {
     #[command(after_help = EXAMPLE)]
     Watch(WatchArguments),
     /// Look at outputs.
-    #[command(subcommand, after_help = "Example:\n  \
-        cordon run output open sha256:3d… --hub https://hub.example --as researcher.key")]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  \
+        cordon run output open sha256:3d… --hub https://hub.example --as researcher.key"
+    )]
     Output(OutputCommand),
 }
 
@@ -182,13 +185,15 @@ fn parameters(
     let mut values = BTreeMap::new();
     for (name, text) in given {
         let bound = agreement.program.parameters.iter().find(|(known, _)| known.as_str() == name);
-        let (name, bound) =
-            bound.ok_or_else(|| Failure::refused(anyhow!("the program has no parameter `{name}`")))?;
+        let (name, bound) = bound
+            .ok_or_else(|| Failure::refused(anyhow!("the program has no parameter `{name}`")))?;
         let value = bound.one_of.iter().find(|value| words::value(value) == *text);
         let value = value.ok_or_else(|| {
             let agreed: Vec<_> = bound.one_of.iter().map(words::value).collect();
             let agreed = agreed.join("`, `");
-            Failure::refused(anyhow!("`{name}` is not agreed to be that; expected one of `{agreed}`"))
+            Failure::refused(anyhow!(
+                "`{name}` is not agreed to be that; expected one of `{agreed}`"
+            ))
         })?;
         values.insert(name.clone(), value.clone());
     }
@@ -235,8 +240,7 @@ async fn show(arguments: ShowArguments, output: Output) -> Outcome {
 async fn decide(arguments: ReviewArguments, output: Output) -> Outcome {
     let (person, staff) = arguments.at.connect()?;
     let view = staff.review(arguments.run).await?;
-    let document =
-        review::open(&view, arguments.run, &person).map_err(Failure::verification)?;
+    let document = review::open(&view, arguments.run, &person).map_err(Failure::verification)?;
     let Some(verdict) = arguments.verdict else {
         return output.show(&document, || results::text(&document));
     };
@@ -246,8 +250,7 @@ async fn decide(arguments: ReviewArguments, output: Output) -> Outcome {
         VerdictArgument::Reject => Verdict::Reject,
     };
     let random = &mut SystemRandom::new();
-    let decision =
-        review::decide(&view.receipt, arguments.run, verdict, &person, now(), random)?;
+    let decision = review::decide(&view.receipt, arguments.run, verdict, &person, now(), random)?;
     let recorded = staff.decide_review(&decision).await?;
     output.show(&recorded, || format!("recorded {}", recorded.digest))
 }

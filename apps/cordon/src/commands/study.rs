@@ -26,7 +26,8 @@ use crate::ops::submit::{Answer, Trusted, gather, send};
 use crate::ops::{holder, run, words};
 use crate::person::PersonKeys;
 
-pub const EXAMPLE: &str = "Example:\n  cordon study list --broker http://127.0.0.1:8701 --as dpo.key";
+pub const EXAMPLE: &str =
+    "Example:\n  cordon study list --broker http://127.0.0.1:8701 --as dpo.key";
 
 /// How long an approval counts unless somebody says otherwise.
 const APPROVAL_DAYS: u32 = 365;
@@ -45,7 +46,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  cordon study show sha256:1f… --hub https://hub.example")]
     Show(AtHub),
     /// Show every difference between two agreements.
-    #[command(after_help = "Example:\n  cordon study diff sha256:1f… sha256:2e… --hub https://hub.example")]
+    #[command(
+        after_help = "Example:\n  cordon study diff sha256:1f… sha256:2e… --hub https://hub.example"
+    )]
     Diff(DiffArguments),
     /// List the agreements at your broker.
     #[command(after_help = EXAMPLE)]
@@ -294,7 +297,8 @@ fn confirm(agreement: &Signed<Agreement>, verdict: Verdict, output: Output) -> O
         Verdict::Approve => "approve",
         Verdict::Reject => "reject",
     };
-    output.note(&format!("To {word} this, type the first {CONFIRMED_CHARS} characters, `{start}`:"));
+    output
+        .note(&format!("To {word} this, type the first {CONFIRMED_CHARS} characters, `{start}`:"));
     let mut typed = String::new();
     io::stdin().lock().read_line(&mut typed).context("cannot read the confirmation")?;
     if typed.trim() == start {

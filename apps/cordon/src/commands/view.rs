@@ -88,14 +88,10 @@ pub fn read(view: &Path) -> Result<Vec<u8>> {
 }
 
 /// Writes a file that appears only when it is whole.
-fn into_file<T>(
-    path: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> Result<T>,
-) -> Result<T> {
+fn into_file<T>(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<T>) -> Result<T> {
     let partial = path.with_added_extension("partial");
     let within = || format!("cannot write `{}`", path.display());
-    let mut out =
-        BufWriter::with_capacity(1 << 20, File::create(&partial).with_context(within)?);
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(&partial).with_context(within)?);
     let done = write(&mut out).and_then(|done| {
         out.flush().with_context(within)?;
         std::fs::rename(&partial, path).with_context(within)?;

@@ -177,7 +177,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let report = Report { work: vec![step(true)], attacks: vec![] };
         report.write(folder.path(), &story()).unwrap();
-        let page = String::from_utf8(files::read(&folder.path().join("report.html")).unwrap()).unwrap();
+        let page =
+            String::from_utf8(files::read(&folder.path().join("report.html")).unwrap()).unwrap();
         assert!(page.contains("a &#60;question&#62;"), "{page}");
         assert!(page.contains("withheld"));
         for outside in ["http://", "https://", "<script", "src="] {

@@ -69,7 +69,8 @@ pub fn prove(
         let audited = read_all(files, &head)?;
         let entry = usize::try_from(index).ok().and_then(|index| audited.entries.get(index));
         let found = audited.entries.len();
-        let entry = entry.with_context(|| format!("the log has {found} entries, no entry {index}"))?;
+        let entry =
+            entry.with_context(|| format!("the log has {found} entries, no entry {index}"))?;
         let entry = entry.to_bytes()?;
         let leaf = TreeHash::of_entry(&entry);
         let tiles = |path: &TilePath| files.read(&path.to_string());
@@ -83,12 +84,7 @@ pub fn prove(
 ///
 /// # Errors
 /// What does not hold.
-pub fn check_proof(
-    proof: &[u8],
-    entry: &[u8],
-    key: &LogKey,
-    witnesses: &Quorum,
-) -> Result<Proven> {
+pub fn check_proof(proof: &[u8], entry: &[u8], key: &LogKey, witnesses: &Quorum) -> Result<Proven> {
     Ok(verify_proof(proof, entry, key, witnesses)?)
 }
 
@@ -103,7 +99,8 @@ fn head(files: &mut Files<'_>, key: &LogKey, witnesses: &Quorum) -> Result<Cosig
 
 fn read_all(files: &mut Files<'_>, head: &CosignedCheckpoint) -> Result<Audited> {
     let mut entries = Entries::default();
-    let mut tiles = |path: &TilePath| -> io::Result<Option<Vec<u8>>> { files.read(&path.to_string()) };
+    let mut tiles =
+        |path: &TilePath| -> io::Result<Option<Vec<u8>>> { files.read(&path.to_string()) };
     let audited = audit(head.verified(), &mut tiles, |index, bytes| entries.take(index, bytes))?;
     Ok(Audited {
         entries: entries.finish()?,

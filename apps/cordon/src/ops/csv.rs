@@ -63,7 +63,8 @@ fn sealed_schema(inferred: &CsvSchema, subject: &ColumnName) -> Result<CsvSchema
     }
     let found = columns.iter_mut().find(|column| column.name == subject.as_str());
     let found = found.with_context(|| {
-        let names: Vec<_> = inferred.columns().iter().map(|c: &CsvColumn| c.name.as_str()).collect();
+        let names: Vec<_> =
+            inferred.columns().iter().map(|c: &CsvColumn| c.name.as_str()).collect();
         format!("no column `{subject}` to name the patient: there are `{}`", names.join("`, `"))
     })?;
     found.column_type = CsvType::Key { resource: PATIENT.to_owned() };

@@ -32,7 +32,8 @@ pub fn plan(engine: &[u8], job: &Job) -> Result<PlanReport> {
     .context("cannot start the engine")?;
     let mut socket = worker.socket();
     frame::write_message(&mut socket, &ToWorker::Job(Box::new(job.clone())))?;
-    let answer = frame::read_message(&mut socket, MAX_PLAN_BYTES).context("the engine gave no plan")?;
+    let answer =
+        frame::read_message(&mut socket, MAX_PLAN_BYTES).context("the engine gave no plan")?;
     match answer {
         FromWorker::Planned(report) => Ok(*report),
         FromWorker::Failed(failure) => {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, bail};
-use cordon_crypto::dsse::{Signed, document_digest};
+use cordon_crypto::dsse::Signed;
 use cordon_crypto::{canonical, sha256};
 use cordon_protocol::agreement::{
     Agreement, ApprovalRule, DatasetTerms, Gate, Holder, Limits, OutputPolicy, ParameterBound,
@@ -12,7 +12,7 @@ use cordon_protocol::agreement::{
 };
 use cordon_protocol::dataset::TableSchema;
 use cordon_protocol::evidence::{SandboxLevel, TeeKind};
-use cordon_protocol::party::{PartyCard, PersonCard, Profile, Role};
+use cordon_protocol::party::{PartyCard, PersonCard, Profile};
 use cordon_protocol::run::ParameterValue;
 use cordon_protocol::worker::{Job, JobLimits, JobSource, Mode, PlanReport};
 use cordon_protocol::{Manifest, V1};
@@ -326,7 +326,9 @@ fn holders(
                 reviewers.push(look_up(known, person)?);
             }
             if reviewers.is_empty() {
-                bail!("`{party}` has no reviewer: name one, or let the agreement say `gate_suffices`");
+                bail!(
+                    "`{party}` has no reviewer: name one, or let the agreement say `gate_suffices`"
+                );
             }
             reviewers.sort_by(|a, b| a.person.cmp(&b.person));
         }
@@ -348,23 +350,13 @@ fn holders(
 }
 
 fn look_up(known: &Known<'_>, wanted: &NamedPerson) -> Result<Person> {
-    let card = known.people.iter().map(Signed::value).find(|card| {
-        card.party == wanted.party && card.person == wanted.person
-    });
-    let card = card
-        .with_context(|| format!("the card of `{}/{}` is not known", wanted.party, wanted.person))?;
+    let card = known
+        .people
+        .iter()
+        .map(Signed::value)
+        .find(|card| card.party == wanted.party && card.person == wanted.person);
+    let card = card.with_context(|| {
+        format!("the card of `{}/{}` is not known", wanted.party, wanted.person)
+    })?;
     Ok(named(card))
-}
-
-/// The roles that approve unless a draft says otherwise.
-pub fn usual_approvals() -> ApprovalRule {
-    ApprovalRule { persons: 2, roles: vec![Role::Steward, Role::DataProtectionOfficer] }
-}
-
-/// The digest that people approve.
-///
-/// # Errors
-/// If the agreement has no canonical form.
-pub fn digest(agreement: &Agreement) -> Result<Sha256Digest> {
-    Ok(document_digest(agreement)?)
 }

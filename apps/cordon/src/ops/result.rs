@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cordon_crypto::dsse::{Document as _, Envelope, Signed, document_digest};
-use cordon_crypto::{
-    AeadKey, Label, canonical, commitment, mac_matches, sha256, xor_join,
-};
+use cordon_crypto::{AeadKey, Label, canonical, commitment, mac_matches, sha256, xor_join};
 use cordon_protocol::agreement::Holder;
 use cordon_protocol::entry::{Action, Decision};
 use cordon_protocol::release::{Outcome, Receipt, ResultDocument, SealedOutcome};
@@ -84,12 +82,7 @@ pub fn open(
         canonical::from_canonical(&plaintext, ResultDocument::MAX_BYTES)?;
     let salt = Secret::from_bytes(*document.salt.as_bytes());
     ensure!(
-        mac_matches(
-            &salt,
-            Label::ReceiptCommitment,
-            &[&plaintext],
-            outcome.commitment.as_bytes()
-        ),
+        mac_matches(&salt, Label::ReceiptCommitment, &[&plaintext], outcome.commitment.as_bytes()),
         "the result is not the one that the receipt commits to"
     );
     ensure!(

@@ -69,7 +69,10 @@ pub fn request(
         if let ([only], false) = (bound.one_of.as_slice(), parameters.contains_key(name)) {
             parameters.insert(name.clone(), only.clone());
         }
-        ensure!(parameters.contains_key(name), "parameter `{name}` needs a value: choose one of those agreed");
+        ensure!(
+            parameters.contains_key(name),
+            "parameter `{name}` needs a value: choose one of those agreed"
+        );
     }
     let request = RunRequest {
         v: V1,
@@ -176,8 +179,12 @@ pub async fn all_releases(
     let deadline = tokio::time::Instant::now() + within;
     loop {
         let releases = releases(hub, agreement, run).await?;
-        let missing: Vec<&PartyId> =
-            agreement.holders.iter().map(|h| &h.party).filter(|p| !releases.contains_key(p)).collect();
+        let missing: Vec<&PartyId> = agreement
+            .holders
+            .iter()
+            .map(|h| &h.party)
+            .filter(|p| !releases.contains_key(p))
+            .collect();
         if missing.is_empty() {
             return Ok(releases);
         }

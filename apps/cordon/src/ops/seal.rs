@@ -79,8 +79,6 @@ pub enum TableSource {
 pub struct Sealed {
     /// The signed manifest.
     pub manifest: Signed<Manifest>,
-    /// The version key for the holder's broker, as a signed deposit.
-    pub deposit: Envelope,
 }
 
 /// Seals all tables into the new folder `out`.
@@ -103,8 +101,7 @@ pub fn seal(
         fs::remove_dir_all(&partial)
             .with_context(|| format!("cannot clear `{}`", partial.display()))?;
     }
-    fs::create_dir_all(&partial)
-        .with_context(|| format!("cannot make `{}`", partial.display()))?;
+    fs::create_dir_all(&partial).with_context(|| format!("cannot make `{}`", partial.display()))?;
     let done = seal_into(sealing, &partial, now, random, progress);
     if done.is_err() {
         let _ = fs::remove_dir_all(&partial);
@@ -130,9 +127,9 @@ fn seal_into(
             TableSource::View { view, files, subject } => {
                 seal_view(sealing, &sealer, &input.name, view, files, subject, folder, progress)
             }
-            TableSource::Csv { file, subject } => super::csv::seal_csv(
-                sealing, &sealer, &input.name, file, subject, folder, progress,
-            ),
+            TableSource::Csv { file, subject } => {
+                super::csv::seal_csv(sealing, &sealer, &input.name, file, subject, folder, progress)
+            }
         };
         tables.push(table.with_context(|| format!("table `{}`", input.name))?);
     }
@@ -143,7 +140,7 @@ fn seal_into(
     let deposit = Signed::sign(deposit, sealing.manifest_key)?.envelope().clone();
     files::write(&folder.join("manifest.json"), &manifest.envelope().to_json())?;
     files::write_private(&folder.join("deposit.json"), &deposit.to_json())?;
-    Ok(Sealed { manifest, deposit })
+    Ok(Sealed { manifest })
 }
 
 #[expect(clippy::too_many_arguments, reason = "one call; a struct would only rename them")]
@@ -243,7 +240,11 @@ pub(super) fn table_schema(
             other => column_type(other),
         };
         let kind = kind.with_context(|| {
-            format!("column `{}` is of type {}, which cannot be sealed", field.name(), field.data_type())
+            format!(
+                "column `{}` is of type {}, which cannot be sealed",
+                field.name(),
+                field.data_type()
+            )
         })?;
         let name: ColumnName = field.name().parse()?;
         let nullable = name != *subject;
@@ -286,7 +287,11 @@ pub fn ndjson_files(path: &Path) -> Result<Vec<PathBuf>> {
 /// `Patient.000.ndjson`. A file that is named after another one need not be read.
 fn is_of_another_resource(path: &Path, wanted: &str) -> bool {
     const NAMED: [&str; 6] = [
-        "Patient", "Encounter", "Condition", "Observation", "MedicationRequest",
+        "Patient",
+        "Encounter",
+        "Condition",
+        "Observation",
+        "MedicationRequest",
         "ExplanationOfBenefit",
     ];
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
@@ -303,11 +308,9 @@ fn input_bytes(tables: &[TableInput]) -> u64 {
     let size = |path: &PathBuf| fs::metadata(path).map_or(0, |m| m.len());
     let of = |table: &TableInput| match &table.source {
         TableSource::View { view, files, .. } => match CompiledView::parse(view) {
-            Ok(view) => files
-                .iter()
-                .filter(|f| !is_of_another_resource(f, view.resource()))
-                .map(size)
-                .sum(),
+            Ok(view) => {
+                files.iter().filter(|f| !is_of_another_resource(f, view.resource())).map(size).sum()
+            }
             Err(_) => 0,
         },
         TableSource::Csv { file, .. } => size(file),

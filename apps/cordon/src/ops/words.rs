@@ -73,7 +73,11 @@ fn write_program(out: &mut String, agreement: &Agreement) -> fmt::Result {
     for (name, sources) in &program.tables {
         for source in sources {
             let (holder, dataset, table) = (&source.holder, &source.dataset, &source.table);
-            line(out, "table", format_args!("{name} from {holder}, dataset {dataset}, table {table}"))?;
+            line(
+                out,
+                "table",
+                format_args!("{name} from {holder}, dataset {dataset}, table {table}"),
+            )?;
         }
     }
     let columns: Vec<_> = program.result.iter().map(|column| column.name.as_str()).collect();

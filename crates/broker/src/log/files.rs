@@ -39,7 +39,10 @@ impl LogFolder {
                     fs::create_dir_all(folder).map_err(at(folder))?;
                     // The new folders' own entries: from the log's folder down.
                     folders.extend(
-                        folder.ancestors().take_while(|f| f.starts_with(&self.0)).map(Path::to_owned),
+                        folder
+                            .ancestors()
+                            .take_while(|f| f.starts_with(&self.0))
+                            .map(Path::to_owned),
                     );
                 }
                 folders.insert(folder.to_owned());

@@ -180,11 +180,7 @@ async fn have_cosigned(
     Err(Refused::NoAnswer("it names one size after the other".into()))
 }
 
-fn request(
-    shared: &Shared,
-    old_size: u64,
-    head: &VerifiedCheckpoint,
-) -> Result<String, LogError> {
+fn request(shared: &Shared, old_size: u64, head: &VerifiedCheckpoint) -> Result<String, LogError> {
     let hashes = if old_size == 0 || old_size == head.size() {
         Vec::new()
     } else {

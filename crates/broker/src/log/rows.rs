@@ -55,11 +55,12 @@ pub(super) async fn from(
     limit: u32,
 ) -> Result<Vec<Vec<u8>>, LogError> {
     let first = i64::try_from(first).unwrap_or(i64::MAX);
-    let rows = sqlx::query_scalar("SELECT bytes FROM log_entry WHERE idx >= ? ORDER BY idx LIMIT ?")
-        .bind(first)
-        .bind(i64::from(limit))
-        .fetch_all(readers)
-        .await?;
+    let rows =
+        sqlx::query_scalar("SELECT bytes FROM log_entry WHERE idx >= ? ORDER BY idx LIMIT ?")
+            .bind(first)
+            .bind(i64::from(limit))
+            .fetch_all(readers)
+            .await?;
     Ok(rows)
 }
 

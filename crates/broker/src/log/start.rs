@@ -66,10 +66,7 @@ pub(super) async fn resume(
 }
 
 /// Writes again what is missing or differs.
-fn restore(
-    folder: &LogFolder,
-    files: Vec<cordon_tlog::tile::LogFile>,
-) -> Result<(), LogError> {
+fn restore(folder: &LogFolder, files: Vec<cordon_tlog::tile::LogFile>) -> Result<(), LogError> {
     let mut missing = Vec::new();
     for file in files {
         if folder.read_public(&file.path.to_string())?.as_ref() != Some(&file.bytes) {

@@ -125,9 +125,7 @@ impl Pair {
 async fn add(store: &Store, log: &Log, bytes: &'static [u8]) -> u64 {
     let index = store
         .write(move |c| {
-            Box::pin(async move {
-                append(c, bytes).await.map_err(crate::store::StoreError::Log)
-            })
+            Box::pin(async move { append(c, bytes).await.map_err(crate::store::StoreError::Log) })
         })
         .await
         .unwrap();
@@ -248,8 +246,7 @@ async fn a_whole_folder_that_is_an_old_backup_is_noticed_by_the_witness() {
     std::fs::remove_dir_all(pair.folder("a")).unwrap();
     copy(&backup, &pair.folder("a"));
     let (_store, a) = pair.open("a").await;
-    let expected =
-        Fatal::BehindWitness { witness: "b".parse().unwrap(), own: 1, cosigned: 2 };
+    let expected = Fatal::BehindWitness { witness: "b".parse().unwrap(), own: 1, cosigned: 2 };
     assert_eq!(a.fatal().await, expected);
     assert!(!a.is_ready());
 }
@@ -266,8 +263,7 @@ async fn a_witness_keeps_proof_of_a_fork_and_does_not_cosign_it() {
     let signer = cordon_tlog::LogSigner::new("a.example/log".parse().unwrap(), &signing);
     let forged = cordon_tlog::tile::LogTree::new().append(&["another"]).unwrap().tree;
     let forged = signer.sign(forged.size(), forged.root()).unwrap();
-    let request =
-        cordon_tlog::witness::AddCheckpoint::new(1, Vec::new(), forged.signed().clone());
+    let request = cordon_tlog::witness::AddCheckpoint::new(1, Vec::new(), forged.signed().clone());
     let (status, _) = b.cosign(&request.to_string(), NOW).await.unwrap();
     assert_eq!(status, 422);
     let kept: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM witness_evidence")

@@ -47,10 +47,7 @@ pub async fn insert(
 ///
 /// # Errors
 /// If the database fails.
-pub async fn get(
-    readers: &SqlitePool,
-    digest: Sha256Digest,
-) -> Result<Option<Stored>, StoreError> {
+pub async fn get(readers: &SqlitePool, digest: Sha256Digest) -> Result<Option<Stored>, StoreError> {
     let row: Option<(Vec<u8>, i64)> =
         sqlx::query_as("SELECT envelope, runs FROM agreement WHERE digest = ?")
             .bind(digest.as_bytes().as_slice())
@@ -170,10 +167,11 @@ pub async fn stop_of(
     readers: &SqlitePool,
     study: &StudyId,
 ) -> Result<Option<(PersonId, Envelope)>, StoreError> {
-    let row: Option<Vec<u8>> = sqlx::query_scalar("SELECT envelope FROM study_stop WHERE study = ?")
-        .bind(study.as_str())
-        .fetch_optional(readers)
-        .await?;
+    let row: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT envelope FROM study_stop WHERE study = ?")
+            .bind(study.as_str())
+            .fetch_optional(readers)
+            .await?;
     let Some(bytes) = row else { return Ok(None) };
     let stop = reopen::<Stop>(&bytes, "stop")?;
     Ok(Some((stop.value().person.clone(), read_envelope(&bytes, "stop")?)))

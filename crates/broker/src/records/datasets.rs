@@ -60,12 +60,13 @@ pub async fn get(
     dataset: &DatasetId,
     version: u32,
 ) -> Result<Option<Signed<Manifest>>, StoreError> {
-    let row: Option<Vec<u8>> =
-        sqlx::query_scalar("SELECT manifest FROM dataset_version WHERE dataset = ? AND version = ?")
-            .bind(dataset.as_str())
-            .bind(i64::from(version))
-            .fetch_optional(readers)
-            .await?;
+    let row: Option<Vec<u8>> = sqlx::query_scalar(
+        "SELECT manifest FROM dataset_version WHERE dataset = ? AND version = ?",
+    )
+    .bind(dataset.as_str())
+    .bind(i64::from(version))
+    .fetch_optional(readers)
+    .await?;
     row.map(|manifest| reopen(&manifest, "manifest")).transpose()
 }
 

@@ -73,9 +73,8 @@ pub async fn insert_person(
 /// # Errors
 /// If the database fails.
 pub async fn parties(readers: &SqlitePool) -> Result<Vec<Signed<PartyCard>>, StoreError> {
-    let rows: Vec<Vec<u8>> = sqlx::query_scalar("SELECT card FROM party ORDER BY party")
-        .fetch_all(readers)
-        .await?;
+    let rows: Vec<Vec<u8>> =
+        sqlx::query_scalar("SELECT card FROM party ORDER BY party").fetch_all(readers).await?;
     rows.iter().map(|card| reopen(card, "party card")).collect()
 }
 

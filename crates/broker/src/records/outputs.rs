@@ -240,8 +240,6 @@ pub async fn undecided(readers: &SqlitePool) -> Result<Vec<(RunId, Sha256Digest)
     .fetch_all(readers)
     .await?;
     rows.iter()
-        .map(|(run, digest)| {
-            Ok((RunId(read_digest(run, "run")?), read_digest(digest, "receipt")?))
-        })
+        .map(|(run, digest)| Ok((RunId(read_digest(run, "run")?), read_digest(digest, "receipt")?)))
         .collect()
 }

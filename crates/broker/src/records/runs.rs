@@ -114,10 +114,9 @@ pub async fn get(readers: &SqlitePool, run: RunId) -> Result<Option<GrantRecord>
 /// # Errors
 /// If the database fails.
 pub async fn all(readers: &SqlitePool) -> Result<Vec<(RunId, GrantRecord)>, StoreError> {
-    let runs: Vec<Vec<u8>> =
-        sqlx::query_scalar("SELECT run FROM grant_record ORDER BY entry DESC")
-            .fetch_all(readers)
-            .await?;
+    let runs: Vec<Vec<u8>> = sqlx::query_scalar("SELECT run FROM grant_record ORDER BY entry DESC")
+        .fetch_all(readers)
+        .await?;
     let mut all = Vec::with_capacity(runs.len());
     for run in runs {
         let run = RunId(read_digest(&run, "run")?);

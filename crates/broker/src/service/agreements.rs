@@ -3,7 +3,9 @@
 use cordon_crypto::dsse::{Envelope, Signed};
 use cordon_govern::approval::{self, Standing};
 use cordon_govern::document::{DocumentError, check_approval, check_stop};
-use cordon_govern::{AgreementError, CheckedAgreement, Code, Recognized, check_dataset, compare_with_directory};
+use cordon_govern::{
+    AgreementError, CheckedAgreement, Code, Recognized, check_dataset, compare_with_directory,
+};
 use cordon_protocol::decision::Verdict;
 use cordon_protocol::entry::{Action, Actor};
 use cordon_protocol::{Agreement, RunId};
@@ -31,11 +33,11 @@ impl Broker {
         let signed = match envelope.open::<Agreement>(&envelope.claimed_signer()) {
             Ok(signed) => signed,
             Err(error) => {
-                let error = DocumentError {
-                    code: Code::DocumentInvalid,
-                    reason: error.to_string(),
-                };
-                return Err(self.refuse_document(error, Action::AgreementProposed, None, None).await);
+                let error =
+                    DocumentError { code: Code::DocumentInvalid, reason: error.to_string() };
+                return Err(self
+                    .refuse_document(error, Action::AgreementProposed, None, None)
+                    .await);
             }
         };
         let digest = signed.digest();

@@ -31,8 +31,7 @@ impl Broker {
             .enrol(enrol.card.clone(), enrol.enrolment.clone())
             .await
             .map_err(ServiceError::Keys)?;
-        let actor =
-            self.person(&enrolment.value().administrator, Some(Role::Administrator));
+        let actor = self.person(&enrolment.value().administrator, Some(Role::Administrator));
         let entry = self.entry(actor, Action::PartyEnrolled, card.digest());
         let (digest, nonce) = (card.digest(), enrolment.value().nonce);
         let enrolled = card.value().clone();
@@ -70,8 +69,7 @@ impl Broker {
             Ok(enrolment) => enrolment,
             Err(error) => return Err(self.refuse(refuse(error)).await),
         };
-        let actor =
-            self.person(&enrolment.value().administrator, Some(Role::Administrator));
+        let actor = self.person(&enrolment.value().administrator, Some(Role::Administrator));
         let entry = self.entry(actor, Action::PersonEnrolled, card.digest());
         let (digest, nonce) = (card.digest(), enrolment.value().nonce);
         let roles = enrolment.value().roles.clone();

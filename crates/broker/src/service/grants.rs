@@ -136,7 +136,8 @@ impl Broker {
         // A stop, an expiry or a withdrawn approval since then counts, too.
         let looked = self.look_at(earlier.context.agreement).await?;
         if self.lease_ends(&looked) {
-            let reason = "the study was stopped, or the agreement ended, since the grant".to_owned();
+            let reason =
+                "the study was stopped, or the agreement ended, since the grant".to_owned();
             return Err(self.refuse_grant(Code::StudyStopped, reason, run).await);
         }
         if let Some(envelope) = earlier.envelope {

@@ -230,9 +230,7 @@ impl Broker {
             None => self.make_release(&recognized, run, cleared).await?,
         };
         self.send(&recognized, &release).await?;
-        self.store
-            .write(move |c| Box::pin(async move { outputs::set_sent(c, run).await }))
-            .await?;
+        self.store.write(move |c| Box::pin(async move { outputs::set_sent(c, run).await })).await?;
         Ok(())
     }
 
@@ -248,13 +246,8 @@ impl Broker {
         let bytes = crate::log::entry(self.store.readers(), cleared.entry).await?;
         let bytes = bytes.ok_or(ServiceError::NotFound("log entry"))?;
         let proof = self.log.prove(cleared.entry, &bytes, recognized.witnesses()).await?;
-        let session = Session::<Recorded>::resume(
-            recognized,
-            held.receipt,
-            cleared.context,
-            &bytes,
-            &proof,
-        );
+        let session =
+            Session::<Recorded>::resume(recognized, held.receipt, cleared.context, &bytes, &proof);
         let session = session.map_err(ServiceError::internal)?;
         let order = session.release_order();
         let request = ReleaseRequest {

@@ -89,18 +89,16 @@ async fn a_result_opens_with_the_shares_of_all_and_of_no_fewer() {
         let release = release(&world, index, &guard).await;
         let context = cordon_crypto::dsse::document_digest(&release.value().context).unwrap();
         let sealed = &release.value().sealed_shares[0];
-        let share = world
-            .researcher
-            .boxes
-            .open(Label::ReleaseBox, &[context.as_bytes()], sealed)
-            .unwrap();
+        let share =
+            world.researcher.boxes.open(Label::ReleaseBox, &[context.as_bytes()], sealed).unwrap();
         shares.push(Secret::<32>::from_slice(&share).unwrap());
     }
     let outcome = outcome(&delivery);
     assert_ne!(commitment(&xor_join(&shares[..2])), outcome.key_commitment);
     let key = xor_join(&shares);
     assert_eq!(commitment(&key), outcome.key_commitment);
-    let place: [&[u8]; 1] = [guard.run().0.as_bytes()];
+    let run = guard.run();
+    let place: [&[u8]; 1] = [run.0.as_bytes()];
     AeadKey::new(&key).open(Label::SealedResult, &place, &delivery.sealed).unwrap();
 }
 
@@ -164,7 +162,8 @@ async fn receipts_and_shares_that_do_not_fit_are_refused() {
     assert_eq!(code(guard.hand_over(&world, party, &swapped).await), "share_mismatch");
 
     // A grant fewer.
-    let fewer: BTreeMap<_, _> = grants.iter().skip(1).map(|(p, g)| (p.clone(), g.clone())).collect();
+    let fewer: BTreeMap<_, _> =
+        grants.iter().skip(1).map(|(p, g)| (p.clone(), g.clone())).collect();
     let fewer = guard.deliver(&fewer).unwrap();
     assert_eq!(code(guard.hand_over(&world, party, &fewer).await), "receipt_mismatch");
 

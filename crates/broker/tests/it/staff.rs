@@ -79,9 +79,6 @@ async fn a_denial_comes_as_a_problem_with_its_reasons() {
 fn plain_http_to_another_machine_is_refused() {
     let key = Arc::new(SigningKey::generate(&mut cordon_crypto::SystemRandom::new()));
     for address in ["http://broker.example", "ftp://127.0.0.1", "nonsense"] {
-        assert!(matches!(
-            StaffClient::new(address, key.clone()),
-            Err(ClientError::Address(_))
-        ));
+        assert!(matches!(StaffClient::new(address, key.clone()), Err(ClientError::Address(_))));
     }
 }

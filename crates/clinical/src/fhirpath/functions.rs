@@ -114,12 +114,8 @@ pub(super) fn text_function<'a>(
             let text = text_of(value, env)?;
             Some(Scalar::Integer(text.chars().count() as i64))
         }
-        TextFunction::Upper => {
-            Some(Scalar::Text(Cow::Owned(text_of(value, env)?.to_uppercase())))
-        }
-        TextFunction::Lower => {
-            Some(Scalar::Text(Cow::Owned(text_of(value, env)?.to_lowercase())))
-        }
+        TextFunction::Upper => Some(Scalar::Text(Cow::Owned(text_of(value, env)?.to_uppercase()))),
+        TextFunction::Lower => Some(Scalar::Text(Cow::Owned(text_of(value, env)?.to_lowercase()))),
         TextFunction::Substring => {
             let text = text_of(value, env)?;
             let start = integer_argument(arguments.first(), env)?;

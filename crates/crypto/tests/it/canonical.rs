@@ -13,7 +13,11 @@ fn canonical(text: &str) -> Result<String, CanonicalError> {
 #[test]
 fn names_are_sorted_as_in_the_example() {
     let names = ["\u{20ac}", "\r", "\u{fb33}", "1", "\u{1f600}", "\u{80}", "\u{f6}"];
-    let object: Value = names.iter().map(|name| ((*name).to_owned(), json!(0))).collect::<serde_json::Map<_, _>>().into();
+    let object: Value = names
+        .iter()
+        .map(|name| ((*name).to_owned(), json!(0)))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
     let sorted = ["\\r", "1", "\u{80}", "\u{f6}", "\u{20ac}", "\u{1f600}", "\u{fb33}"];
     let members: Vec<_> = sorted.iter().map(|name| format!("\"{name}\":0")).collect();
     let expected = format!("{{{}}}", members.join(","));
@@ -125,7 +129,8 @@ fn any_value() -> impl Strategy<Value = Value> {
         any::<String>().prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 48, 6, |inner| {
-        let name = prop_oneof![any::<String>(), "[\u{d7ff}\u{e000}\u{ffff}\u{10000}\u{10ffff}a]{1,3}"];
+        let name =
+            prop_oneof![any::<String>(), "[\u{d7ff}\u{e000}\u{ffff}\u{10000}\u{10ffff}a]{1,3}"];
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
             proptest::collection::btree_map(name, inner, 0..6)

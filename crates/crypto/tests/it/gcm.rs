@@ -61,8 +61,12 @@ impl Random for Fixed {
 
 #[test]
 fn sealing_is_nonce_ciphertext_and_tag_of_the_primitive() {
-    let sealed =
-        AeadKey::new(&Secret::from_bytes([3; 32])).seal(Label::RootWrap, &[b"ab"], b"text", &mut Fixed);
+    let sealed = AeadKey::new(&Secret::from_bytes([3; 32])).seal(
+        Label::RootWrap,
+        &[b"ab"],
+        b"text",
+        &mut Fixed,
+    );
     let aad = [b"cordon/root-wrap/v1\0".as_slice(), &2_u64.to_be_bytes(), b"ab"].concat();
     let mut expected = b"text".to_vec();
     let nonce = Nonce::assume_unique_for_key([0x77; 12]);

@@ -72,7 +72,8 @@ fn keys_are_those_of_the_draft_for_hybrid_hpke() {
 fn receivers(aead: u16) -> Vec<Value> {
     let all = list(&vectors("HPKE/test-vectors.json"));
     let wanted = |vector: &Value| {
-        let ids = ["mode", "kem_id", "kdf_id", "aead_id"].map(|name| vector[name].as_u64().unwrap());
+        let ids =
+            ["mode", "kem_id", "kdf_id", "aead_id"].map(|name| vector[name].as_u64().unwrap());
         ids == [0, 0x0020, 0x0001, aead.into()]
     };
     let found: Vec<_> = all.into_iter().filter(wanted).collect();

@@ -30,8 +30,7 @@ fn parts() -> [String; 2] {
 fn the_peer_opens_our_box_and_only_in_its_context() {
     let key = RecipientSecret::from_seed(secret()).public_key();
     let context: [&[u8]; 2] = [b"run", b"hospital-a"];
-    let sealed =
-        key.seal(Label::ShareBox, &context, PLAINTEXT, &mut SystemRandom::new()).unwrap();
+    let sealed = key.seal(Label::ShareBox, &context, PLAINTEXT, &mut SystemRandom::new()).unwrap();
     let joined = [sealed.enc.as_slice(), sealed.ciphertext.as_slice()].concat();
     let open = |label: &str| {
         ask(&json!({
@@ -82,9 +81,7 @@ fn sealed_messages_are_the_peers_aes_256_gcm() {
 #[test]
 fn derived_keys_and_commitments_are_the_peers() {
     let context: [&[u8]; 2] = [b"run", b"hospital-a"];
-    let question = |ask: &str, label: &str, parts: &[String]| {
-        json!({ "ask": ask, "key": hex::encode(&SEED), "label": label, "parts": parts })
-    };
+    let question = |ask: &str, label: &str, parts: &[String]| json!({ "ask": ask, "key": hex::encode(&SEED), "label": label, "parts": parts });
     let derived = ask(&question("derive", "cordon/column-key/v1", &parts())).unwrap();
     assert_eq!(derive(&secret(), Label::ColumnKey, &context).expose(), derived.as_slice());
     let tag = ask(&question("mac", "cordon/receipt-commitment/v1", &parts())).unwrap();

@@ -19,7 +19,8 @@ fn the_keys_of_two_columns_open_these_and_no_other() {
     assert_eq!(batch, rows(100, 100).project(&[0, 2]).unwrap());
 
     for column in all_columns().into_iter().filter(|c| !granted.contains(c)) {
-        let refused = read(bytes.clone(), PATH, &keys(&granted, PATH), &[column.clone()]);
+        let refused =
+            read(bytes.clone(), PATH, &keys(&granted, PATH), std::slice::from_ref(&column));
         assert!(matches!(refused, Err(ReadError::Open(OpenError::NoKey { .. }))), "{column}");
     }
 }

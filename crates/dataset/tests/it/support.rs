@@ -56,7 +56,7 @@ pub fn all_columns() -> Vec<ColumnName> {
 
 /// Rows `first..first + count`; every seventh value is missing, beginning with column index.
 pub fn rows(first: usize, count: usize) -> RecordBatch {
-    let some = |column: usize, row: usize| (row + column) % 7 != 0;
+    let some = |column: usize, row: usize| !(row + column).is_multiple_of(7);
     let range = || first..first + count;
     let decimal =
         Decimal128Array::from_iter(range().map(|r| some(5, r).then_some(r as i128 * 12_345)));

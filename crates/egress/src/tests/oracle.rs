@@ -110,7 +110,8 @@ impl Attacker {
             let totals = totals(cells, &kept);
             let known = published(&totals);
             for (total, support) in totals.iter().filter(|(total, _)| known.contains(*total)) {
-                let in_line = |key: &[u8]| kept.iter().zip(total).all(|(k, value)| key[*k] == *value);
+                let in_line =
+                    |key: &[u8]| kept.iter().zip(total).all(|(k, value)| key[*k] == *value);
                 let known: i64 = cells
                     .iter()
                     .filter(|(key, _)| in_line(key) && shown.contains(*key))

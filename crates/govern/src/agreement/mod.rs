@@ -97,12 +97,7 @@ impl AgreementError {
         expected: impl fmt::Display,
         found: impl fmt::Display,
     ) -> Self {
-        Self {
-            code,
-            field: field.into(),
-            expected: expected.to_string(),
-            found: found.to_string(),
-        }
+        Self { code, field: field.into(), expected: expected.to_string(), found: found.to_string() }
     }
 }
 

@@ -99,7 +99,12 @@ fn check_logs(holders: &[Holder]) -> Result<(), AgreementError> {
             let field = format!("holders[{}].log_origin", holder.party);
             if name.parse::<KeyName>().is_err() {
                 let expected = "the name of a signed note's key";
-                return Err(AgreementError::new(Code::AgreementLog, field, expected, "another text"));
+                return Err(AgreementError::new(
+                    Code::AgreementLog,
+                    field,
+                    expected,
+                    "another text",
+                ));
             }
             if let Some(other) = names.insert(name, &holder.party) {
                 let found = format!("the name of `{other}`'s");
@@ -152,4 +157,3 @@ fn check_keys(agreement: &Agreement) -> Result<(), AgreementError> {
     }
     Ok(())
 }
-

@@ -80,7 +80,10 @@ fn check_bound(field: &str, bound: &ParameterBound) -> Result<(), AgreementError
             }
             ParameterValue::Text(text) => {
                 if text.len() > MAX_PARAMETER_TEXT_BYTES || text.chars().any(char::is_control) {
-                    return refuse("at most 256 bytes of text without control characters", "others");
+                    return refuse(
+                        "at most 256 bytes of text without control characters",
+                        "others",
+                    );
                 }
             }
             ParameterValue::Boolean(_) => {}
@@ -228,8 +231,19 @@ mod tests {
             assert!(is_day(good), "{good}");
         }
         for bad in [
-            "2023-02-29", "1900-02-29", "2024-13-01", "2024-00-01", "2024-04-31", "2024-01-00",
-            "2024-1-01", "2024/01/01", "2024-01-01T", "20240101", "", "+024-01-01", "２024-01-01",
+            "2023-02-29",
+            "1900-02-29",
+            "2024-13-01",
+            "2024-00-01",
+            "2024-04-31",
+            "2024-01-00",
+            "2024-1-01",
+            "2024/01/01",
+            "2024-01-01T",
+            "20240101",
+            "",
+            "+024-01-01",
+            "２024-01-01",
         ] {
             assert!(!is_day(bad), "{bad}");
         }

@@ -101,7 +101,8 @@ fn check_quorum(agreement: &Agreement) -> Result<(), AgreementError> {
     if (least..=others).contains(&quorum) {
         return Ok(());
     }
-    let expected = format!("{least} to {others}, the other holders, in profile `{}`", agreement.profile);
+    let expected =
+        format!("{least} to {others}, the other holders, in profile `{}`", agreement.profile);
     Err(AgreementError::new(Code::AgreementQuorum, "witness_quorum", expected, quorum))
 }
 

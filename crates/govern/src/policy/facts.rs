@@ -116,25 +116,31 @@ impl Question {
             Assurance::None => "none",
             Assurance::Hardware => "hardware",
         };
-        question.add("principal", [
-            ("tee", Fact::Text(guard.tee.to_string())),
-            ("measurement", Fact::Text(guard.measurement.clone())),
-            ("assurance", Fact::Text(assurance.to_owned())),
-            ("sandbox", rank(guard.sandbox)),
-        ]);
-        question.add("context", [
-            ("now", time(facts.now)),
-            ("profile", Fact::Text(agreement.profile().to_string())),
-            ("holder", Fact::Text(agreement.party().to_string())),
-            ("approved", Fact::Bool(facts.approved)),
-            ("rejected", Fact::Bool(facts.rejected)),
-            ("study_stopped", Fact::Bool(facts.study_stopped)),
-            ("request_issued", time(facts.request_issued)),
-            ("request_not_after", time(facts.request_not_after)),
-            ("runs_used", Fact::Long(facts.runs_used.into())),
-            ("datasets", Fact::Set(facts.datasets.clone())),
-            ("keys_active", Fact::Bool(facts.keys_active)),
-        ]);
+        question.add(
+            "principal",
+            [
+                ("tee", Fact::Text(guard.tee.to_string())),
+                ("measurement", Fact::Text(guard.measurement.clone())),
+                ("assurance", Fact::Text(assurance.to_owned())),
+                ("sandbox", rank(guard.sandbox)),
+            ],
+        );
+        question.add(
+            "context",
+            [
+                ("now", time(facts.now)),
+                ("profile", Fact::Text(agreement.profile().to_string())),
+                ("holder", Fact::Text(agreement.party().to_string())),
+                ("approved", Fact::Bool(facts.approved)),
+                ("rejected", Fact::Bool(facts.rejected)),
+                ("study_stopped", Fact::Bool(facts.study_stopped)),
+                ("request_issued", time(facts.request_issued)),
+                ("request_not_after", time(facts.request_not_after)),
+                ("runs_used", Fact::Long(facts.runs_used.into())),
+                ("datasets", Fact::Set(facts.datasets.clone())),
+                ("keys_active", Fact::Bool(facts.keys_active)),
+            ],
+        );
         question.add_broker(&facts.broker);
         question
     }
@@ -142,19 +148,22 @@ impl Question {
     pub fn clear(agreement: &Recognized, run: RunId, facts: &ClearanceFacts) -> Self {
         let mut question = Self::new("clear", ("Run", run.to_string()), agreement);
         let reviews = i64::try_from(facts.reviews).unwrap_or(i64::MAX);
-        question.add("context", [
-            ("now", time(facts.now)),
-            ("profile", Fact::Text(agreement.profile().to_string())),
-            ("holder", Fact::Text(agreement.party().to_string())),
-            ("rejected", Fact::Bool(facts.rejected)),
-            ("study_stopped", Fact::Bool(facts.study_stopped)),
-            ("sealed", Fact::Bool(facts.sealed)),
-            ("gates", Fact::Set(facts.gates.clone())),
-            ("size_bytes", long(facts.size_bytes)),
-            ("reviews", Fact::Long(reviews)),
-            ("review_rejected", Fact::Bool(facts.review_rejected)),
-            ("earlier_releases", Fact::Long(facts.earlier_releases.into())),
-        ]);
+        question.add(
+            "context",
+            [
+                ("now", time(facts.now)),
+                ("profile", Fact::Text(agreement.profile().to_string())),
+                ("holder", Fact::Text(agreement.party().to_string())),
+                ("rejected", Fact::Bool(facts.rejected)),
+                ("study_stopped", Fact::Bool(facts.study_stopped)),
+                ("sealed", Fact::Bool(facts.sealed)),
+                ("gates", Fact::Set(facts.gates.clone())),
+                ("size_bytes", long(facts.size_bytes)),
+                ("reviews", Fact::Long(reviews)),
+                ("review_rejected", Fact::Bool(facts.review_rejected)),
+                ("earlier_releases", Fact::Long(facts.earlier_releases.into())),
+            ],
+        );
         question.add_broker(&facts.broker);
         question
     }
@@ -193,35 +202,41 @@ impl Question {
             Review::EachHolder => true,
             Review::GateSuffices => false,
         };
-        self.add("resource", [
-            ("study", Fact::Text(agreement.study.to_string())),
-            ("name", Fact::Text(agreement.name.to_string())),
-            ("profile", Fact::Text(agreement.profile.to_string())),
-            ("duo", Fact::Set(agreement.purpose.duo.clone())),
-            ("legal_basis", Fact::Text(agreement.purpose.legal_basis.clone())),
-            ("holders", Fact::Set(holders.collect())),
-            ("requester", Fact::Text(person(&requester.party, &requester.person))),
-            ("recipients", Fact::Set(recipients.collect())),
-            ("engine", digest(agreement.program.engine)),
-            ("tees", Fact::Set(tees.collect())),
-            ("measurements", Fact::Set(agreement.platform.measurements.clone())),
-            ("sandbox", rank(agreement.platform.sandbox)),
-            ("min_cell", Fact::Long(gate.min_cell.into())),
-            ("review", Fact::Bool(review)),
-            ("witness_quorum", Fact::Long(agreement.witness_quorum.into())),
-            ("max_runs", Fact::Long(agreement.limits.max_runs.into())),
-            ("max_bytes", Fact::Long(agreement.output.max_bytes.into())),
-            ("not_before", time(agreement.not_before)),
-            ("not_after", time(agreement.not_after)),
-        ]);
+        self.add(
+            "resource",
+            [
+                ("study", Fact::Text(agreement.study.to_string())),
+                ("name", Fact::Text(agreement.name.to_string())),
+                ("profile", Fact::Text(agreement.profile.to_string())),
+                ("duo", Fact::Set(agreement.purpose.duo.clone())),
+                ("legal_basis", Fact::Text(agreement.purpose.legal_basis.clone())),
+                ("holders", Fact::Set(holders.collect())),
+                ("requester", Fact::Text(person(&requester.party, &requester.person))),
+                ("recipients", Fact::Set(recipients.collect())),
+                ("engine", digest(agreement.program.engine)),
+                ("tees", Fact::Set(tees.collect())),
+                ("measurements", Fact::Set(agreement.platform.measurements.clone())),
+                ("sandbox", rank(agreement.platform.sandbox)),
+                ("min_cell", Fact::Long(gate.min_cell.into())),
+                ("review", Fact::Bool(review)),
+                ("witness_quorum", Fact::Long(agreement.witness_quorum.into())),
+                ("max_runs", Fact::Long(agreement.limits.max_runs.into())),
+                ("max_bytes", Fact::Long(agreement.output.max_bytes.into())),
+                ("not_before", time(agreement.not_before)),
+                ("not_after", time(agreement.not_after)),
+            ],
+        );
     }
 
     fn add_broker(&mut self, broker: &BrokerState) {
-        self.add("context", [
-            ("last_entry", time(broker.last_entry)),
-            ("log_current", Fact::Bool(broker.log_current)),
-            ("witnesses_ready", Fact::Long(broker.witnesses_ready.into())),
-        ]);
+        self.add(
+            "context",
+            [
+                ("last_entry", time(broker.last_entry)),
+                ("log_current", Fact::Bool(broker.log_current)),
+                ("witnesses_ready", Fact::Long(broker.witnesses_ready.into())),
+            ],
+        );
     }
 
     fn add<const N: usize>(&mut self, part: &'static str, facts: [(&'static str, Fact); N]) {

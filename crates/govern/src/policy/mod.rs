@@ -21,8 +21,8 @@ use cordon_types::Sha256Digest;
 
 use crate::Code;
 
-pub(crate) use facts::{ClearanceFacts, Fact, GrantFacts, GuardFacts, Question};
 pub use facts::BrokerState;
+pub(crate) use facts::{ClearanceFacts, Fact, GrantFacts, GuardFacts, Question};
 
 /// Longest text of a holder's own rules.
 pub const MAX_RULES_BYTES: usize = 64 * 1024;
@@ -129,8 +129,8 @@ impl Policy {
         if rules.len() > MAX_RULES_BYTES {
             return Err(PolicyError::TooLarge);
         }
-        let own = PolicySet::from_str(rules)
-            .map_err(|error| PolicyError::Syntax(one_line(&error)))?;
+        let own =
+            PolicySet::from_str(rules).map_err(|error| PolicyError::Syntax(one_line(&error)))?;
         if own.policies().count() > MAX_RULES {
             return Err(PolicyError::TooLarge);
         }
@@ -194,10 +194,12 @@ impl Policy {
         let mut conditions: Vec<&Condition> =
             matched.filter_map(|id| self.conditions.get(id)).collect();
         conditions.sort_by_key(|condition| condition.order);
-        failed.extend(conditions.into_iter().map(|condition| Failed {
-            code: condition.code,
-            reason: condition.explain(question),
-        }));
+        failed.extend(
+            conditions.into_iter().map(|condition| Failed {
+                code: condition.code,
+                reason: condition.explain(question),
+            }),
+        );
         match (response.decision(), failed.is_empty()) {
             (Decision::Allow, true) => Verdict::Permit,
             (Decision::Allow | Decision::Deny, false) => Verdict::Deny(failed),

@@ -73,7 +73,7 @@ impl Relay for Mischief {
         vec![frame]
     }
 
-    fn from_guard(&mut self, mut message: FromGuard) -> Vec<FromGuard> {
+    fn out_of_guard(&mut self, mut message: FromGuard) -> Vec<FromGuard> {
         match (self, &mut message) {
             (Self::ReplayEvidence(other), FromGuard::ToBroker { body, .. }) => {
                 if let ToBroker::Grant { evidence, .. } = &mut **body {
@@ -86,10 +86,10 @@ impl Relay for Mischief {
                 }
             }
             (Self::DropReceipt, FromGuard::Finished { receipt, .. }) => *receipt = None,
-            (Self::DropDelivery(broker), FromGuard::ToBroker { party, body, .. }) => {
-                if party == broker && matches!(**body, ToBroker::Deliver { .. }) {
-                    return Vec::new();
-                }
+            (Self::DropDelivery(broker), FromGuard::ToBroker { party, body, .. })
+                if party == broker && matches!(**body, ToBroker::Deliver { .. }) =>
+            {
+                return Vec::new();
             }
             (Self::SwapShares { from, to, seen }, FromGuard::ToBroker { party, body, .. }) => {
                 if let ToBroker::Deliver { share, .. } = &mut **body {
@@ -194,8 +194,8 @@ impl<R: Relay> Relay for Recorder<R> {
         frames
     }
 
-    fn from_guard(&mut self, message: FromGuard) -> Vec<FromGuard> {
+    fn out_of_guard(&mut self, message: FromGuard) -> Vec<FromGuard> {
         self.recording.with(|seen| seen.from_guard.push(message.clone()));
-        self.inner.from_guard(message)
+        self.inner.out_of_guard(message)
     }
 }

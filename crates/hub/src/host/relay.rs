@@ -47,7 +47,7 @@ pub trait Relay: Send {
     }
 
     /// On the way out of the guard.
-    fn from_guard(&mut self, message: FromGuard) -> Vec<FromGuard> {
+    fn out_of_guard(&mut self, message: FromGuard) -> Vec<FromGuard> {
         vec![message]
     }
 }

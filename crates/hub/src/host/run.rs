@@ -219,7 +219,7 @@ impl Session<'_> {
                 // Ended without a last word.
                 None | Some(Err(_)) => return failed("guard_crashed"),
             };
-            let passed = lock(&self.relay).from_guard(message);
+            let passed = lock(&self.relay).out_of_guard(message);
             for message in passed {
                 if let Step::End(finish) = self.act(message, work).await {
                     return finish;

@@ -77,11 +77,6 @@ impl Problem {
         tracing::error!(doing, kind = ?error.kind(), "storage failed");
         Self::new(Code::Internal)
     }
-
-    #[cfg(test)]
-    pub(crate) fn code(&self) -> Code {
-        self.code
-    }
 }
 
 impl From<SignatureRefusal> for Problem {

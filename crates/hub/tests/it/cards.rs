@@ -85,11 +85,8 @@ async fn a_closed_hub_registers_listed_parties_and_their_persons() {
         config.registration = Registration::Listed(BTreeSet::from([public(BROKER)]));
     })
     .await;
-    let stranger = PartyCard {
-        party: name("hospital-x"),
-        broker_key: public(STRANGER),
-        ..party_card()
-    };
+    let stranger =
+        PartyCard { party: name("hospital-x"), broker_key: public(STRANGER), ..party_card() };
     let refused = hub.client(STRANGER).register_party(&sign(stranger, STRANGER)).await;
     assert_eq!(code(refused), "registration_closed");
 

@@ -9,9 +9,7 @@ use cordon_protocol::message::Mail;
 use cordon_types::Nonce;
 use reqwest::Method;
 
-use crate::fixture::{
-    BROKER, RESEARCHER, STRANGER, name, party, person, public, register,
-};
+use crate::fixture::{BROKER, RESEARCHER, STRANGER, name, party, person, public, register};
 use crate::support::{Hub, code, key, refusal};
 
 const NO_WAIT: Duration = Duration::ZERO;

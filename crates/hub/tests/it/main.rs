@@ -3,6 +3,7 @@
 
 mod cards;
 mod documents;
+mod durability;
 mod fixture;
 mod limits;
 mod mailboxes;

@@ -101,8 +101,7 @@ async fn signatures_of_other_requests_are_refused() {
 async fn somebody_elses_name_on_a_signature_is_refused() {
     let hub = hub().await;
     let (target, body) = target(&Method::PUT, TARGETS[0].1);
-    let parts =
-        SignedParts { method: "PUT", path: &target, query: "", body: sha256(&[body]) };
+    let parts = SignedParts { method: "PUT", path: &target, query: "", body: sha256(&[body]) };
     for (replaced, with) in
         [(KEY_HEADER, public(BROKER).to_string()), (SIGNATURE_HEADER, "AAAA".to_owned())]
     {

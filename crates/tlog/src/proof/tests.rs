@@ -120,10 +120,10 @@ fn a_proof_of_another_log_or_by_another_key_is_refused() {
 fn a_proof_without_its_quorum_is_refused() {
     let text = bundle().to_string();
     let w2 = text.find("\u{2014} w2 ").expect("cosigned");
-    let refused = verify_proof(text[..w2].as_bytes(), &entry(INDEX), &log_key(), &quorum(2));
+    let refused = verify_proof(&text.as_bytes()[..w2], &entry(INDEX), &log_key(), &quorum(2));
     let source = QuorumError::NotMet { found: 1, needed: 2 };
     assert_eq!(refused, Err(ProofError::Quorum { size: SIZE, source }));
-    let enough = verify_proof(text[..w2].as_bytes(), &entry(INDEX), &log_key(), &quorum(1));
+    let enough = verify_proof(&text.as_bytes()[..w2], &entry(INDEX), &log_key(), &quorum(1));
     assert_eq!(enough.map(|proven| proven.cosigned_by().len()), Ok(1));
 }
 

@@ -142,10 +142,7 @@ fn the_nonces_are_sorted_and_one_for_each_holder() {
         }),
         Code::WrongHolders
     );
-    assert_eq!(
-        code(|case| case.runtime.nonces[0].party = party("hospital-0")),
-        Code::WrongHolders
-    );
+    assert_eq!(code(|case| case.runtime.nonces[0].party = party("hospital-0")), Code::WrongHolders);
     // Nobody asked us.
     assert_eq!(code(|case| case.expected_party = party("hospital-d")), Code::WrongHolders);
 }

@@ -91,9 +91,8 @@ impl Log {
         let signer = WitnessSigner::new(name.parse().unwrap(), &witness_key);
         let witness = Witness::new(signer, [log.key().clone()]).unwrap();
         let old_size = self.head.as_ref().map_or(0, VerifiedCheckpoint::size);
-        let read = |path: &TilePath| {
-            Ok::<_, Infallible>(fs::read(self.path(&path.to_string())).ok())
-        };
+        let read =
+            |path: &TilePath| Ok::<_, Infallible>(fs::read(self.path(&path.to_string())).ok());
         let mut reader = TileHashReader::new(read, head.size());
         let proof = match old_size {
             0 => Vec::new(),

@@ -152,4 +152,3 @@ pub fn job_keys(file: u32, footer: [u8; 32], columns: &[[u8; 32]]) -> Vec<JobKey
     let columns = columns.map(|(index, bytes)| key(Some(u16::try_from(index).unwrap()), bytes));
     std::iter::once(key(None, &footer)).chain(columns).collect()
 }
-

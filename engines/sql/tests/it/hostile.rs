@@ -69,7 +69,8 @@ fn a_file_of_another_place_or_of_other_bytes_is_invalid() {
 
 #[test]
 fn a_flipped_bit_anywhere_changes_nothing_or_fails() {
-    let sealed = Sealed::default().with_visits("north", &[visit("p1", "f", 1), visit("p2", "m", 2)]);
+    let sealed =
+        Sealed::default().with_visits("north", &[visit("p1", "f", 1), visit("p2", "m", 2)]);
     let honest = Call::run(&sealed, QUERY).table();
     let size = Call::run(&sealed, QUERY).objects[&0].len();
     let mut failed = 0;

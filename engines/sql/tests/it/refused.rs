@@ -31,11 +31,20 @@ const SHAPES: &[(&str, &str)] = &[
     ("SELECT COUNT(*) AS n FROM visit WHERE patient LIKE 'p%'", "names the patient"),
     ("SELECT COUNT(*) AS n FROM visit WHERE character_length(patient) = 2", "names the patient"),
     ("SELECT COUNT(*) AS n FROM visit WHERE patient = sex", "names the patient"),
-    ("SELECT COUNT(*) AS n FROM (SELECT patient AS x FROM visit) v WHERE x = 'p1'", "names the patient"),
+    (
+        "SELECT COUNT(*) AS n FROM (SELECT patient AS x FROM visit) v WHERE x = 'p1'",
+        "names the patient",
+    ),
     ("SELECT COUNT(*) AS n FROM (SELECT upper(patient) AS x FROM visit) v", "names the patient"),
     ("SELECT patient, COUNT(*) AS n FROM visit GROUP BY patient", "names the patient"),
-    ("SELECT lower(patient) AS p, COUNT(*) AS n FROM visit GROUP BY lower(patient)", "names the patient"),
-    ("SELECT CASE WHEN patient = 'p1' THEN 1 ELSE 2 END AS p, COUNT(*) AS n FROM visit GROUP BY 1", "names the patient"),
+    (
+        "SELECT lower(patient) AS p, COUNT(*) AS n FROM visit GROUP BY lower(patient)",
+        "names the patient",
+    ),
+    (
+        "SELECT CASE WHEN patient = 'p1' THEN 1 ELSE 2 END AS p, COUNT(*) AS n FROM visit GROUP BY 1",
+        "names the patient",
+    ),
     (
         "SELECT COUNT(*) AS n FROM (SELECT patient AS x FROM visit UNION ALL SELECT sex AS x FROM visit) v WHERE x = 'p1'",
         "names the patient",
@@ -56,7 +65,10 @@ const SHAPES: &[(&str, &str)] = &[
     ("SELECT sex, COUNT(*) AS n FROM visit GROUP BY sex ORDER BY n", "ORDER BY"),
     ("SELECT DISTINCT COUNT(*) AS n FROM visit", "one aggregate"),
     ("SELECT COUNT(*) AS n FROM (SELECT DISTINCT sex FROM visit) v", "DISTINCT"),
-    ("SELECT COUNT(*) AS n FROM (SELECT sex FROM visit UNION SELECT sex FROM visit) v", "UNION ALL"),
+    (
+        "SELECT COUNT(*) AS n FROM (SELECT sex FROM visit UNION SELECT sex FROM visit) v",
+        "UNION ALL",
+    ),
     ("SELECT COUNT(*) AS n FROM visit UNION ALL SELECT COUNT(*) AS n FROM visit", "one aggregate"),
     ("SELECT COUNT(*) FILTER (WHERE days > 5) AS n FROM visit", "FILTER"),
     ("SELECT COUNT(DISTINCT sex) AS n FROM visit", "subject column"),
@@ -80,8 +92,14 @@ const SHAPES: &[(&str, &str)] = &[
     ("SELECT COUNT(*) AS n FROM visit v, lab l WHERE v.patient = l.patient", "by patient"),
     ("SELECT COUNT(*) AS n FROM visit v LEFT JOIN lab l ON v.patient = l.patient", "inner joins"),
     ("SELECT COUNT(*) AS n FROM visit v FULL JOIN lab l ON v.patient = l.patient", "inner joins"),
-    ("SELECT COUNT(*) AS n FROM visit v LEFT SEMI JOIN lab l ON v.patient = l.patient", "inner joins"),
-    ("SELECT COUNT(*) AS n FROM visit v LEFT ANTI JOIN lab l ON v.patient = l.patient", "inner joins"),
+    (
+        "SELECT COUNT(*) AS n FROM visit v LEFT SEMI JOIN lab l ON v.patient = l.patient",
+        "inner joins",
+    ),
+    (
+        "SELECT COUNT(*) AS n FROM visit v LEFT ANTI JOIN lab l ON v.patient = l.patient",
+        "inner joins",
+    ),
     (
         "SELECT COUNT(*) AS n FROM visit v JOIN lab l ON v.patient = l.patient AND v.patient = l.code",
         "names the patient",
@@ -135,7 +153,11 @@ fn what_does_not_exist_is_invalid() {
         "SELECT COUNT(*) AS n FROM visit WHERE day > DATE 'someday'",
         "SELECT COUNT(*) AS n FROM visit WHERE day > 'someday'",
     ] {
-        assert_eq!(Call::plan(&hospitals(), query).failure().code, FailureCode::QueryInvalid, "{query}");
+        assert_eq!(
+            Call::plan(&hospitals(), query).failure().code,
+            FailureCode::QueryInvalid,
+            "{query}"
+        );
     }
 }
 

@@ -30,7 +30,10 @@ const ANSWERS: &[(&str, &[&str])] = &[
         "SELECT age IS NULL AS missing, COUNT(*) AS n FROM visit GROUP BY 1",
         &["false 8 | 2 2 2", "true 1 | 1 0 0"],
     ),
-    ("SELECT code, COUNT(*) AS n FROM lab GROUP BY code", &["- 1 | 1 0 0", "crp 2 | 0 1 1", "hb 3 | 2 1 0"]),
+    (
+        "SELECT code, COUNT(*) AS n FROM lab GROUP BY code",
+        &["- 1 | 1 0 0", "crp 2 | 0 1 1", "hb 3 | 2 1 0"],
+    ),
     ("SELECT COUNT(*) AS n FROM visit WHERE age < 99", &["8 | 2 2 2"]),
     ("SELECT COUNT(*) AS n FROM visit WHERE NOT (age < 99)", &["0 | 0 0 0"]),
     ("SELECT COUNT(age) AS n FROM visit WHERE age IS NOT NULL", &["8 | 2 2 2"]),
@@ -43,22 +46,34 @@ const ANSWERS: &[(&str, &[&str])] = &[
     ("SELECT SUM(weight) AS w, AVG(weight) AS m FROM visit", &["478.1 53.12222222222223 | 3 2 2"]),
     // Keys of other types.
     ("SELECT seen, COUNT(*) AS n FROM visit GROUP BY seen", &["false 1 | 1 0 0", "true 8 | 2 2 2"]),
-    ("SELECT day, at, COUNT(*) AS n FROM visit GROUP BY day, at", &["2024-02-29 1970-01-01T00:00:00Z 9 | 3 2 2"]),
+    (
+        "SELECT day, at, COUNT(*) AS n FROM visit GROUP BY day, at",
+        &["2024-02-29 1970-01-01T00:00:00Z 9 | 3 2 2"],
+    ),
     ("SELECT cost, COUNT(*) AS n FROM visit GROUP BY cost", &["1.2345 9 | 3 2 2"]),
     ("SELECT EXTRACT(MONTH FROM day) AS m, COUNT(*) AS n FROM visit GROUP BY 1", &["2 9 | 3 2 2"]),
     (
         "SELECT CASE WHEN age < 30 THEN 'young' WHEN age < 60 THEN 'middle' ELSE 'old' END AS band, COUNT(*) AS n FROM visit WHERE age IS NOT NULL GROUP BY 1",
         &["middle 4 | 1 2 0", "old 1 | 1 0 0", "young 3 | 0 0 2"],
     ),
-    ("SELECT upper(sex) AS s, COUNT(*) AS n FROM visit GROUP BY upper(sex)", &["F 7 | 2 1 2", "M 2 | 1 1 0"]),
+    (
+        "SELECT upper(sex) AS s, COUNT(*) AS n FROM visit GROUP BY upper(sex)",
+        &["F 7 | 2 1 2", "M 2 | 1 1 0"],
+    ),
     // Joins by patient, within a holder.
     (
         "SELECT code, COUNT(*) AS n, SUM(value) AS v FROM visit JOIN lab ON visit.patient = lab.patient GROUP BY code",
         &["- 1 9 | 1 0 0", "crp 2 14 | 0 0 1", "hb 4 51 | 2 1 0"],
     ),
     ("SELECT COUNT(*) AS n FROM visit JOIN lab USING (patient) WHERE days > 50", &["3 | 1 1 0"]),
-    ("SELECT COUNT(*) AS n FROM visit v JOIN lab l ON v.patient = l.patient AND v.days > l.value", &["7 | 2 1 1"]),
-    ("SELECT COUNT(DISTINCT b.patient) AS n FROM visit a JOIN visit b ON a.patient = b.patient", &["7 | 3 2 2"]),
+    (
+        "SELECT COUNT(*) AS n FROM visit v JOIN lab l ON v.patient = l.patient AND v.days > l.value",
+        &["7 | 2 1 1"],
+    ),
+    (
+        "SELECT COUNT(DISTINCT b.patient) AS n FROM visit a JOIN visit b ON a.patient = b.patient",
+        &["7 | 3 2 2"],
+    ),
     (
         "SELECT COUNT(*) AS n FROM visit a JOIN visit b ON b.patient = a.patient JOIN lab c ON b.patient = c.patient",
         &["11 | 2 1 1"],
@@ -77,10 +92,19 @@ const ANSWERS: &[(&str, &[&str])] = &[
         &["5 236 | 2 1 0"],
     ),
     // Conditions of all kinds that are on.
-    ("SELECT COUNT(*) AS n FROM visit WHERE days BETWEEN 20 AND 31 AND sex IN ('f', 'x')", &["5 | 1 0 2"]),
+    (
+        "SELECT COUNT(*) AS n FROM visit WHERE days BETWEEN 20 AND 31 AND sex IN ('f', 'x')",
+        &["5 | 1 0 2"],
+    ),
     ("SELECT COUNT(*) AS n FROM visit WHERE sex LIKE 'm%' OR days * 2 + 1 > 100", &["3 | 1 2 0"]),
-    ("SELECT COUNT(*) AS n FROM visit WHERE day >= DATE '2024-02-29' AND cost > 1.2", &["9 | 3 2 2"]),
-    ("SELECT COUNT(*) AS n FROM visit WHERE floor(weight) = 55 AND coalesce(age, 0) > 0", &["1 | 0 1 0"]),
+    (
+        "SELECT COUNT(*) AS n FROM visit WHERE day >= DATE '2024-02-29' AND cost > 1.2",
+        &["9 | 3 2 2"],
+    ),
+    (
+        "SELECT COUNT(*) AS n FROM visit WHERE floor(weight) = 55 AND coalesce(age, 0) > 0",
+        &["1 | 0 1 0"],
+    ),
     ("SELECT COUNT(*) AS n FROM visit WHERE at < TIMESTAMP '2000-01-01T00:00:00Z'", &["9 | 3 2 2"]),
     (
         "SELECT COUNT(*) AS n FROM visit WHERE at BETWEEN DATE '1970-01-01' AND TIMESTAMP '1970-01-02'",
@@ -140,7 +164,8 @@ fn parameters_of_each_type_are_bound() {
 fn many(seed: u64, patients: u64, count: u64) -> Vec<Visit> {
     let mut state = seed;
     let mut next = move |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
     let visits = (0..count).map(|_| {
@@ -210,7 +235,8 @@ fn the_same_question_has_the_same_answer() {
 
 #[test]
 fn extreme_values_make_no_expression_fail() {
-    let mut visits = vec![visit("p1", "f", i32::MAX), visit("p2", "", i32::MIN), visit("p3", "x", 0)];
+    let mut visits =
+        vec![visit("p1", "f", i32::MAX), visit("p2", "", i32::MIN), visit("p3", "x", 0)];
     for (visit, extreme) in visits.iter_mut().zip([i64::MAX, i64::MIN, 0]) {
         visit.days = extreme;
         visit.at = extreme;
@@ -229,13 +255,15 @@ fn extreme_values_make_no_expression_fail() {
     ] {
         Call::run(&sealed, query).table();
     }
-    let sums = "SELECT SUM(days) AS d, SUM(cost) AS c, SUM(weight) AS w, AVG(weight) AS m FROM visit";
+    let sums =
+        "SELECT SUM(days) AS d, SUM(cost) AS c, SUM(weight) AS w, AVG(weight) AS m FROM visit";
     assert_eq!(text(&Call::run(&sealed, sums).table()), ["-1 0.0000 - - | 3"]);
 }
 
 #[test]
 fn a_holder_without_rows_counts_as_nobody() {
-    let sealed = Sealed::default().with_visits("north", &[]).with_visits("south", &[visit("p", "f", 1)]);
+    let sealed =
+        Sealed::default().with_visits("north", &[]).with_visits("south", &[visit("p", "f", 1)]);
     let table = Call::run(&sealed, "SELECT COUNT(*) AS n FROM visit").table();
     assert_eq!(text(&table), ["1 | 0 1"]);
 }
@@ -248,7 +276,8 @@ fn the_gate_takes_what_the_engine_makes() {
     for (query, _) in ANSWERS {
         let table = Call::run(&hospitals, query).table();
         if !table.rows.is_empty() {
-            let (result, _) = cordon_egress::apply(&gate, &table).unwrap_or_else(|e| panic!("{query}: {e}"));
+            let (result, _) =
+                cordon_egress::apply(&gate, &table).unwrap_or_else(|e| panic!("{query}: {e}"));
             shown.insert(query, result.rows.len());
         }
     }
@@ -265,7 +294,9 @@ fn a_run_reads_the_columns_that_it_touches_and_whole_ranges() {
         (call.reads.iter().map(|(_, _, length)| u64::from(*length)).sum::<u64>(), call.reads)
     };
     let (few, _) = bytes("SELECT COUNT(*) AS n FROM visit WHERE sex = 'f'");
-    let (all, _) = bytes("SELECT sex, SUM(days) AS d, SUM(cost) AS c, SUM(weight) AS w FROM visit GROUP BY sex");
+    let (all, _) = bytes(
+        "SELECT sex, SUM(days) AS d, SUM(cost) AS c, SUM(weight) AS w FROM visit GROUP BY sex",
+    );
     assert!(few * 2 < all, "{few} {all}");
     // What a filter looks for does not decide what is read.
     let (_, some) = bytes("SELECT COUNT(*) AS n FROM visit WHERE days > 0");

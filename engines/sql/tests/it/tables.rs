@@ -98,7 +98,8 @@ impl Sealed {
             version: 1,
         };
         let mut folder = MemoryFolder::default();
-        let sealer = DatasetSealer::new(id.clone(), Secret::from_bytes(version_key), layout).unwrap();
+        let sealer =
+            DatasetSealer::new(id.clone(), Secret::from_bytes(version_key), layout).unwrap();
         let mut writer = sealer.table(schema.clone()).unwrap();
         let rows = RecordBatch::try_new(arrow_schema(&schema.columns), rows).unwrap();
         // In parts, since the writer may start another file only between two of them.
@@ -165,12 +166,15 @@ impl Sealed {
 /// Three hospitals with a few visits and labs each; `p1` is the pseudonym of somebody at each.
 pub fn hospitals() -> Sealed {
     Sealed::default()
-        .with_visits("north", &[
-            visit("p1", "f", 30),
-            visit("p1", "f", 31),
-            visit("p2", "m", 60),
-            visit("p3", "f", None),
-        ])
+        .with_visits(
+            "north",
+            &[
+                visit("p1", "f", 30),
+                visit("p1", "f", 31),
+                visit("p2", "m", 60),
+                visit("p3", "f", None),
+            ],
+        )
         .with_visits("south", &[visit("p1", "m", 40), visit("p4", "f", 55)])
         .with_visits("west", &[visit("p1", "f", 20), visit("p5", "f", 22), visit("p5", "f", 23)])
         .with_labs("north", &[lab("p1", "hb", 12), lab("p2", "hb", 14), lab("p2", None, 9)])
@@ -192,25 +196,31 @@ pub fn table(name: &str, columns: Vec<ColumnSchema>) -> TableSchema {
 }
 
 pub fn visit_schema(name: &str) -> TableSchema {
-    table(name, vec![
-        column("patient", ColumnType::Text, false),
-        column("sex", ColumnType::Text, false),
-        column("age", ColumnType::Int32, true),
-        column("days", ColumnType::Int64, false),
-        column("cost", ColumnType::Decimal, false),
-        column("weight", ColumnType::Float64, false),
-        column("seen", ColumnType::Boolean, false),
-        column("day", ColumnType::Date, false),
-        column("at", ColumnType::Timestamp, false),
-    ])
+    table(
+        name,
+        vec![
+            column("patient", ColumnType::Text, false),
+            column("sex", ColumnType::Text, false),
+            column("age", ColumnType::Int32, true),
+            column("days", ColumnType::Int64, false),
+            column("cost", ColumnType::Decimal, false),
+            column("weight", ColumnType::Float64, false),
+            column("seen", ColumnType::Boolean, false),
+            column("day", ColumnType::Date, false),
+            column("at", ColumnType::Timestamp, false),
+        ],
+    )
 }
 
 pub fn lab_schema() -> TableSchema {
-    table("lab", vec![
-        column("patient", ColumnType::Text, false),
-        column("code", ColumnType::Text, true),
-        column("value", ColumnType::Int32, false),
-    ])
+    table(
+        "lab",
+        vec![
+            column("patient", ColumnType::Text, false),
+            column("code", ColumnType::Text, true),
+            column("value", ColumnType::Int32, false),
+        ],
+    )
 }
 
 pub fn visit_rows(visits: &[Visit]) -> Vec<ArrayRef> {
