@@ -14,7 +14,7 @@ use arrow::datatypes::{DataType, FieldRef, Schema, TimeUnit};
 use cordon_clinical::keys::KeyPolicy;
 use cordon_clinical::table::{Lines, ViewRunner};
 use cordon_clinical::view::CompiledView;
-use cordon_crypto::dsse::{Envelope, Signed};
+use cordon_crypto::dsse::Signed;
 use cordon_crypto::{Label, Random, SigningKey, mac, sha256};
 use cordon_dataset::{
     DatasetSealer, DatasetVersion, Layout, SealedTable, TableWriter, column_type, deposit,
