@@ -152,6 +152,12 @@ impl Broker {
         }
     }
 
+    /// Ends its log's tasks and closes its database.
+    pub async fn close(&self) {
+        self.log.close().await;
+        self.store.close().await;
+    }
+
     /// The broker's own card.
     pub fn card(&self) -> &Signed<PartyCard> {
         &self.card

@@ -372,7 +372,7 @@ impl Running {
                 result = Err(error);
             }
         }
-        self.broker.log().close().await;
+        self.broker.close().await;
         result
     }
 }

@@ -81,7 +81,7 @@ type Operation<T> =
 
 /// The database of one broker.
 pub struct Store {
-    jobs: mpsc::Sender<Box<dyn Job>>,
+    jobs: mpsc::Sender<Task>,
     readers: SqlitePool,
     /// Held until the process ends; the operating system frees it whatever happens.
     _lock: File,
@@ -134,9 +134,25 @@ impl Store {
     {
         let (reply, answer) = oneshot::channel();
         let job = TypedJob { operation: Some(Box::new(operation)), result: None, reply };
-        self.jobs.send(Box::new(job)).await.map_err(|_| StoreError::Closed)?;
+        self.jobs.send(Task::Job(Box::new(job))).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
+
+    /// Finishes what waits and closes the database: its files stand still from here on.
+    pub async fn close(&self) {
+        let (reply, closed) = oneshot::channel();
+        if self.jobs.send(Task::Close(reply)).await.is_ok() {
+            // An error means that somebody else closed it meanwhile.
+            let _ = closed.await;
+        }
+        self.readers.close().await;
+    }
+}
+
+/// What the writer is asked for.
+enum Task {
+    Job(Box<dyn Job>),
+    Close(oneshot::Sender<()>),
 }
 
 /// One waiting operation, whatever it returns.
@@ -175,17 +191,24 @@ impl<T: Send + 'static> Job for TypedJob<T> {
     }
 }
 
-async fn write_in_groups(
-    mut connection: SqliteConnection,
-    mut queue: mpsc::Receiver<Box<dyn Job>>,
-) {
-    while let Some(first) = queue.recv().await {
-        let mut group = vec![first];
-        while group.len() < MAX_GROUP {
-            match queue.try_recv() {
-                Ok(job) => group.push(job),
-                Err(_) => break,
+async fn write_in_groups(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Task>) {
+    let mut closing = None;
+    while closing.is_none() {
+        let mut next = queue.recv().await;
+        let mut group = Vec::new();
+        loop {
+            match next {
+                Some(Task::Job(job)) => group.push(job),
+                Some(Task::Close(reply)) => closing = Some(reply),
+                None => return,
             }
+            next = match queue.try_recv() {
+                Ok(task) if closing.is_none() && group.len() < MAX_GROUP => Some(task),
+                _ => break,
+            };
+        }
+        if group.is_empty() {
+            continue;
         }
         let committed = commit_group(&mut connection, &mut group).await;
         if let Err(error) = &committed {
@@ -195,6 +218,12 @@ async fn write_in_groups(
         for job in group {
             job.finish(committed.is_ok());
         }
+    }
+    if let Err(error) = connection.close().await {
+        tracing::error!(error = %error, "the database does not close");
+    }
+    if let Some(reply) = closing {
+        let _ = reply.send(());
     }
 }
 

@@ -203,7 +203,7 @@ async fn an_edited_entry_is_noticed_before_anything_is_signed_on_top() {
     add(&store, &a, b"one").await;
     prove(&a, 0, b"one").await;
     a.close().await;
-    edit(&store, "UPDATE log_entry SET bytes = 'bad'").await;
+    edit(&store, "UPDATE log_entry SET bytes = x'626164'").await;
     drop((store, a));
     let error = pair.try_open("a").await.map(|_| ()).unwrap_err();
     assert!(matches!(error, LogError::Fatal(Fatal::DatabaseChanged { size: 1 })), "{error}");
@@ -234,6 +234,7 @@ async fn a_whole_folder_that_is_an_old_backup_is_noticed_by_the_witness() {
     add(&store, &a, b"one").await;
     prove(&a, 0, b"one").await;
     a.close().await;
+    store.close().await;
     drop((store, a));
     let backup = pair.root.path().join("backup");
     copy(&pair.folder("a"), &backup);
@@ -241,6 +242,7 @@ async fn a_whole_folder_that_is_an_old_backup_is_noticed_by_the_witness() {
     let index = add(&store, &a, b"two").await;
     prove(&a, index, b"two").await;
     a.close().await;
+    store.close().await;
     drop((store, a));
 
     std::fs::remove_dir_all(pair.folder("a")).unwrap();

@@ -50,7 +50,7 @@ async fn approvals_that_do_not_count_are_refused_each_for_its_own_reason() {
         (&holder.steward, |a| a.issued = a.issued.plus_seconds(3_000), "document_time"),
         (&holder.officer, |_| {}, "signer_mismatch"),
         (&holder.reviewer, |a| a.person = "reviewer".parse().unwrap(), "role_missing"),
-        (&world.researcher, |_| {}, "signer_mismatch"),
+        (&world.researcher, |_| {}, "role_missing"),
     ];
     for (person, change, expected) in cases {
         let mut document = good();

@@ -1,5 +1,6 @@
 //! Mailboxes over HTTP: posting is open and bounded, reading is for the owner.
 
+use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use cordon_crypto::sha256;
 use cordon_protocol::message::MAX_MESSAGE_BYTES;
-use serde::Deserialize;
+
 use tokio::time::Instant;
 
 use super::mail::Mailbox;
@@ -166,15 +167,7 @@ fn authorise(hub: &Hub, name: &MailboxName, parts: &Parts, body: &[u8]) -> Resul
 }
 
 /// `{name}` or `{party}/{person}` of the path.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum NameParts {
-    Person { party: String, person: String },
-    Other { party: String },
-}
-
-/// The extractor of [`NameParts`].
-pub(super) type Name = Path<NameParts>;
+pub(super) type Name = Path<Vec<String>>;
 
 trait ParseName {
     fn parse(self) -> Result<MailboxName, Problem>;
@@ -182,11 +175,7 @@ trait ParseName {
 
 impl ParseName for Name {
     fn parse(self) -> Result<MailboxName, Problem> {
-        let text = match self.0 {
-            NameParts::Person { party, person } => format!("{party}/{person}"),
-            NameParts::Other { party } => party,
-        };
-        text.parse().map_err(|error: crate::api::MailboxNameError| {
+        self.0.join("/").parse().map_err(|error: crate::api::MailboxNameError| {
             Problem::with(Code::BadRequest, error.to_string())
         })
     }

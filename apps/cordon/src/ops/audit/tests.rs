@@ -107,8 +107,10 @@ fn a_brokers_folder_holds_the_log() {
 fn an_edited_entry_is_named() {
     let folder = log_of(&[100, 101]);
     let bundle = folder.path().join("tile/entries/000.p/2");
-    let text = String::from_utf8(fs::read(&bundle).unwrap()).unwrap();
-    fs::write(&bundle, text.replace("101", "102")).unwrap();
+    let mut bytes = fs::read(&bundle).unwrap();
+    let at = bytes.windows(3).position(|digits| digits == b"101").unwrap();
+    bytes[at + 2] = b'2';
+    fs::write(&bundle, bytes).unwrap();
     let refused = refusal(folder.path(), 2);
     assert!(refused.contains("entry 1 in `tile/entries/000.p/2`"), "{refused}");
 }
