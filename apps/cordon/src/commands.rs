@@ -9,7 +9,7 @@ mod host;
 mod hub;
 mod init;
 mod key_process;
-mod output;
+
 mod party;
 mod people;
 mod results;
@@ -26,7 +26,7 @@ use clap::{Parser, Subcommand};
 
 use crate::demo;
 use crate::failure::{Failure, Outcome};
-use output::Output;
+use crate::output::Output;
 
 /// Confidential computing for clinical data: analyse what you may never see.
 #[derive(Parser, Debug)]
@@ -104,7 +104,7 @@ pub fn run() -> ExitCode {
 
 fn dispatch(command: Command, output: Output) -> Outcome {
     match command {
-        Command::Demo(arguments) => demo::run(arguments),
+        Command::Demo(arguments) => demo::run(&arguments, output),
         Command::Init(command) => init::run(command, output),
         Command::Party(command) => party::run(command, output),
         Command::Broker(arguments) => broker::run(arguments, output),
@@ -121,7 +121,7 @@ fn dispatch(command: Command, output: Output) -> Outcome {
 }
 
 /// Runs the part of a command that waits for others.
-fn wait_for<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+pub fn wait_for<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
         Failure::from(anyhow::Error::new(error).context("cannot start the asynchronous runtime"))

@@ -12,6 +12,7 @@ mod failure;
 mod files;
 mod keyfile;
 mod ops;
+mod output;
 mod person;
 
 use std::process::ExitCode;

@@ -12,13 +12,12 @@ use cordon_tlog::{LogKey, Quorum, WitnessKey};
 use cordon_types::PartyId;
 use serde_json::json;
 
-use super::output::{Output, table};
-use super::party::log_keys;
 use crate::clock::rfc3339;
 use crate::failure::{Failure, Outcome};
 use crate::files;
-use crate::ops::audit::{self, LogSource};
+use crate::ops::audit::{self, LogSource, log_keys};
 use crate::ops::result;
+use crate::output::{Output, table};
 
 pub const EXAMPLE: &str = "Example:\n  cordon audit verify broker/log --card broker/card.json";
 

@@ -11,13 +11,13 @@ use cordon_broker::setup::{self, HubSettings, KeyProcess, Settings, keys_folder}
 use cordon_crypto::VerifyingKey;
 use cordon_protocol::party::Profile;
 
-use super::output::Output;
 use super::service::{
     CredentialArguments, TlsArguments, listen, show_address, shutdown, start_log,
 };
 use super::wait_for;
 use crate::failure::{Failure, Outcome};
 use crate::files;
+use crate::output::Output;
 
 pub const EXAMPLE: &str = "Example:\n  \
     cordon broker --folder broker --listen 127.0.0.1:8701 --hub https://hub.example \\\n    \

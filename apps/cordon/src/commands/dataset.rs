@@ -11,7 +11,6 @@ use cordon_protocol::party::PartyCard;
 use cordon_types::{ColumnName, DatasetId, TableName};
 use serde_json::json;
 
-use super::output::{Output, table};
 use super::people::{AtBroker, Hub};
 use super::{view, wait_for};
 use crate::clock::{now, rfc3339};
@@ -20,6 +19,7 @@ use crate::files::{self, SealedFolder};
 use crate::keyfile::{self, Purpose};
 use crate::ops::holder;
 use crate::ops::seal::{Sealing, TableInput, TableSource, ndjson_files, seal};
+use crate::output::{Output, table};
 
 pub const EXAMPLE: &str = "Example:\n  cordon dataset inspect sealed/registry-1";
 

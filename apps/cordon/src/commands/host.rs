@@ -11,7 +11,6 @@ use cordon_hub::host::{HostConfig, run_host};
 use cordon_softtee::{BANNER, read_root_key};
 use serde_json::json;
 
-use super::output::Output;
 use super::people::Hub;
 use super::service::{shutdown, start_log};
 use super::wait_for;
@@ -19,6 +18,7 @@ use crate::failure::Outcome;
 use crate::keyfile::{self, Purpose};
 use crate::ops::hub;
 use crate::ops::launcher::SoftwareLauncher;
+use crate::output::Output;
 
 pub const EXAMPLE: &str = "Example:\n  \
     cordon host --hub https://hub.example --key host.key --guard cordon-enclave \\\n    \

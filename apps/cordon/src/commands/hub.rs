@@ -8,10 +8,10 @@ use clap::Args;
 use cordon_crypto::VerifyingKey;
 use cordon_hub::server::{Hosts, Registration, ServerConfig, serve};
 
-use super::output::Output;
 use super::service::{TlsArguments, listen, show_address, shutdown, start_log};
 use super::wait_for;
 use crate::failure::Outcome;
+use crate::output::Output;
 
 pub const EXAMPLE: &str = "Example:\n  \
     cordon hub --folder hub --listen 0.0.0.0:443 --tls-cert chain.pem --tls-key key.pem";

@@ -11,7 +11,6 @@ use cordon_protocol::party::{PartyCard, Profile, Role};
 use cordon_types::{PartyId, PersonId};
 use serde_json::json;
 
-use super::output::Output;
 use super::people::person_card;
 use super::service::CredentialArguments;
 use super::wait_for;
@@ -19,6 +18,7 @@ use crate::clock::now;
 use crate::failure::Outcome;
 use crate::files;
 use crate::keyfile::{self, Purpose};
+use crate::output::Output;
 use crate::person::PersonKeys;
 
 pub const EXAMPLE: &str = "Example:\n  \

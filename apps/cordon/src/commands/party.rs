@@ -8,16 +8,16 @@ use cordon_broker::api::Enrol;
 use cordon_crypto::dsse::{Document as _, Signed};
 use cordon_crypto::{SystemRandom, sha256};
 use cordon_protocol::party::{PartyCard, PersonCard, Role};
-use cordon_tlog::{LogKey, WitnessKey};
 use serde_json::{Value, json};
 
-use super::output::Output;
 use super::people::AtBroker;
 use super::{values, wait_for};
 use crate::clock::{now, rfc3339};
 use crate::failure::{Failure, Outcome};
 use crate::files;
+use crate::ops::audit::log_keys;
 use crate::ops::holder;
+use crate::output::Output;
 
 pub const EXAMPLE: &str = "Example:\n  cordon party show card.json";
 
@@ -195,10 +195,4 @@ impl Card {
         }
         lines.join("\n")
     }
-}
-
-/// The keys of a party's log and of its witness, as `cordon audit` takes them.
-pub fn log_keys(card: &PartyCard) -> Result<(LogKey, WitnessKey)> {
-    let log = LogKey::new(card.log_origin.parse()?, card.log_key);
-    Ok((log, WitnessKey::new(card.witness_name().parse()?, card.witness_key)))
 }

@@ -3,7 +3,7 @@
 use cordon_protocol::release::{Assurance, ResultDocument};
 use cordon_protocol::table::Cell;
 
-use super::output::table;
+use crate::output::table;
 
 /// A result for a terminal, with what it is worth.
 pub fn text(document: &ResultDocument) -> String {

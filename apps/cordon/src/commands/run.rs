@@ -18,12 +18,12 @@ use cordon_protocol::{Agreement, RunId};
 use cordon_types::{ParameterName, Sha256Digest};
 use serde_json::json;
 
-use super::output::Output;
 use super::people::{AtBroker, Hub};
 use super::{results, values, wait_for};
 use crate::clock::now;
 use crate::failure::{Failure, Outcome};
 use crate::ops::{result, review, run, words};
+use crate::output::Output;
 use crate::person::PersonKeys;
 
 pub const EXAMPLE: &str = "Example:\n  cordon run watch sha256:3d… --hub https://hub.example";

@@ -14,9 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
-use super::output::Output;
 use crate::failure::Outcome;
 use crate::files;
+use crate::output::Output;
 
 /// What opens a key store.
 #[derive(Args, Debug)]

@@ -15,7 +15,6 @@ use cordon_protocol::decision::Verdict;
 use cordon_types::{Sha256Digest, StudyId};
 use serde_json::json;
 
-use super::output::{Output, table};
 use super::people::{AtBroker, Hub};
 use super::{values, wait_for};
 use crate::clock::now;
@@ -24,6 +23,7 @@ use crate::files;
 use crate::ops::propose::{Draft, Known, propose};
 use crate::ops::submit::{Answer, Trusted, gather, send};
 use crate::ops::{holder, run, words};
+use crate::output::{Output, table};
 use crate::person::PersonKeys;
 
 pub const EXAMPLE: &str =

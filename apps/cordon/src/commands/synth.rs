@@ -6,9 +6,9 @@ use clap::Args;
 use cordon_clinical::synth::{DEFAULT_SITES, Generator};
 use serde_json::json;
 
-use super::output::Output;
 use crate::failure::{Failure, Outcome};
 use crate::ops::synth;
+use crate::output::Output;
 
 pub const EXAMPLE: &str = "Example:\n  cordon synth --patients 5000 --seed 1 --out synthetic";
 

@@ -10,10 +10,10 @@ use cordon_clinical::table::RunReport;
 use cordon_clinical::view::CompiledView;
 use serde_json::{Value, json};
 
-use super::output::Output;
 use crate::failure::Outcome;
 use crate::files;
 use crate::ops::view::{self, Format};
+use crate::output::Output;
 
 pub const EXAMPLE: &str = "Example:\n  \
     cordon view run --view patient --input Patient.ndjson --format csv";

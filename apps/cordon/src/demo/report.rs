@@ -60,9 +60,7 @@ impl Report {
     /// # Errors
     /// If the folder cannot be written.
     pub fn write(&self, folder: &Path, story: &Story) -> Result<()> {
-        std::fs::create_dir_all(folder)?;
-        let steps: Vec<&Step> = self.work.iter().chain(&self.attacks).collect();
-        files::write_json(&folder.join("report.json"), &serde_json::json!({ "steps": steps }))?;
+        write_json(self, folder)?;
         let page = Page {
             story,
             report: self,
@@ -74,6 +72,16 @@ impl Report {
         };
         files::write(&folder.join("report.html"), page.render()?.as_bytes())
     }
+}
+
+/// Writes `report.json`, which is all there is to say if the main job failed.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn write_json(report: &Report, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let steps: Vec<&Step> = report.work.iter().chain(&report.attacks).collect();
+    files::write_json(&folder.join("report.json"), &serde_json::json!({ "steps": steps }))
 }
 
 /// A cell for people.

@@ -12,10 +12,11 @@ use cordon_crypto::canonical;
 use cordon_crypto::dsse::Document as _;
 use cordon_govern::document::CLOCK_SKEW_SECONDS;
 use cordon_protocol::LogEntry;
+use cordon_protocol::party::PartyCard;
 use cordon_tlog::tile::{TileHashReader, TilePath, audit};
 use cordon_tlog::{
     CosignedCheckpoint, Cosigner, LogKey, ProofBundle, Proven, Quorum, SignedCheckpoint, TreeHash,
-    verify_proof,
+    WitnessKey, verify_proof,
 };
 
 pub use source::LogSource;
@@ -86,6 +87,15 @@ pub fn prove(
 /// What does not hold.
 pub fn check_proof(proof: &[u8], entry: &[u8], key: &LogKey, witnesses: &Quorum) -> Result<Proven> {
     Ok(verify_proof(proof, entry, key, witnesses)?)
+}
+
+/// The keys of a party's log and of its witness, as `cordon audit` takes them.
+///
+/// # Errors
+/// If the card's origin is no name of a log.
+pub fn log_keys(card: &PartyCard) -> Result<(LogKey, WitnessKey)> {
+    let log = LogKey::new(card.log_origin.parse()?, card.log_key);
+    Ok((log, WitnessKey::new(card.witness_name().parse()?, card.witness_key)))
 }
 
 /// The newest head, signed by the log and cosigned by enough of the witnesses.

@@ -19,7 +19,7 @@ use super::propose::{Draft, NamedPerson};
 use crate::failure::Failure;
 
 /// How long a broker may take: it answers after its log has the entry.
-const ANSWER: Duration = Duration::from_secs(20);
+pub const ANSWER: Duration = Duration::from_secs(20);
 
 /// Cards that are known already, and fingerprints that people compared.
 #[derive(Default)]

@@ -1,0 +1,119 @@
+//! Telling what happens, and keeping it for the report.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use super::report::{Report, Step};
+use crate::output::Output;
+
+/// What an attack came to.
+pub struct Seen {
+    /// Whether it was stopped as it should be.
+    pub ok: bool,
+    /// In the words of whoever stopped it.
+    pub observed: String,
+}
+
+impl Seen {
+    /// Stopped with the code that it should be stopped with, or not.
+    pub fn code(expected: &str, found: &str, words: impl Into<String>) -> Self {
+        Self { ok: found == expected, observed: words.into() }
+    }
+}
+
+/// Shows steps as they happen and collects them.
+pub struct Stage {
+    output: Output,
+    report: Report,
+}
+
+impl Stage {
+    /// An empty stage.
+    pub fn new(output: Output) -> Self {
+        Self { output, report: Report::default() }
+    }
+
+    /// A step of the main job: `proves` is one line of what it shows. If it fails, the job ends.
+    ///
+    /// # Errors
+    /// What the step failed with.
+    pub async fn work<T>(
+        &mut self,
+        name: &str,
+        proves: &str,
+        doing: impl Future<Output = Result<(T, String)>>,
+    ) -> Result<T> {
+        let (result, took) = self.wait(name, doing).await;
+        let (value, observed) = match result {
+            Ok((value, observed)) => (Ok(value), observed),
+            Err(error) => {
+                let observed = format!("{error:#}");
+                (Err(error), observed)
+            }
+        };
+        let step = Step {
+            step: name.to_owned(),
+            expected: proves.to_owned(),
+            observed,
+            ok: value.is_ok(),
+        };
+        self.tell(&step, took);
+        self.report.work.push(step);
+        value
+    }
+
+    /// An attack. What goes wrong with it is a finding of the report, and the next one follows.
+    pub async fn attack(
+        &mut self,
+        name: &str,
+        expected: &str,
+        doing: impl Future<Output = Result<Seen>>,
+    ) {
+        let (result, took) = self.wait(name, doing).await;
+        let seen = result.unwrap_or_else(|error| {
+            let observed = format!("the attack could not be carried out: {error:#}");
+            Seen { ok: false, observed }
+        });
+        let step = Step {
+            step: name.to_owned(),
+            expected: expected.to_owned(),
+            observed: seen.observed,
+            ok: seen.ok,
+        };
+        self.tell(&step, took);
+        self.report.attacks.push(step);
+    }
+
+    /// A line between steps.
+    pub fn say(&self, text: &str) {
+        if !self.output.is_json() {
+            println!("{text}");
+        }
+    }
+
+    /// What happened.
+    pub fn into_report(self) -> Report {
+        self.report
+    }
+
+    async fn wait<T>(&self, name: &str, doing: impl Future<Output = T>) -> (T, Duration) {
+        let line = self.output.status();
+        line.set_message(name.to_owned());
+        line.enable_steady_tick(Duration::from_millis(100));
+        let begun = Instant::now();
+        let result = doing.await;
+        line.finish_and_clear();
+        (result, begun.elapsed())
+    }
+
+    fn tell(&self, step: &Step, took: Duration) {
+        let mark = if step.ok { "ok " } else { "NOT" };
+        let seconds = took.as_secs_f64();
+        self.say(&format!("{mark} {:<58} {seconds:5.1} s", step.step));
+        if !step.ok {
+            self.say(&format!("      expected: {}", step.expected));
+        }
+        self.say(&format!("      {}", step.observed));
+    }
+}
