@@ -4,17 +4,19 @@ use cordon_crypto::dsse::Envelope;
 use cordon_protocol::worker::FailureCode;
 
 /// The end of a run without a result.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     /// What everybody may know.
     pub code: Code,
     /// A broker's signed refusal, if that is why.
     pub refusal: Option<Box<Envelope>>,
+    /// What to change, for the author of a query: only of planning, before any key is asked for.
+    pub detail: Option<String>,
 }
 
 impl From<Code> for Failure {
     fn from(code: Code) -> Self {
-        Self { code, refusal: None }
+        Self { code, refusal: None, detail: None }
     }
 }
 

@@ -217,10 +217,7 @@ fn deliver(
     facts: Facts,
     result: Result<Sealed, Failure>,
 ) -> Result<(), Failure> {
-    let failure = result
-        .as_ref()
-        .err()
-        .map(|failure| Failure { code: failure.code.clone(), refusal: failure.refusal.clone() });
+    let failure = result.as_ref().err().cloned();
     let Some(evidence) = evidence else {
         // Nothing binds the guard's key: a receipt would prove nothing.
         let failure = failure.unwrap_or_else(|| Code::NoEvidence.into());
@@ -247,6 +244,8 @@ fn deliver(
         evidence: Some(evidence),
         code: failure.as_ref().map_or("ok", |failure| failure.code.as_str()).to_owned(),
         refusal: failure.and_then(|failure| failure.refusal).map(|refusal| *refusal).or(refusal),
+        // There was evidence, so planning was over.
+        detail: None,
     };
     Ok(talk.lines.tell_host(&end)?)
 }
@@ -292,6 +291,7 @@ fn finished(receipt: Option<Envelope>, evidence: Option<Evidence>, failure: &Fai
         evidence,
         code: failure.code.as_str().to_owned(),
         refusal: failure.refusal.as_deref().cloned(),
+        detail: failure.detail.clone(),
     }
 }
 

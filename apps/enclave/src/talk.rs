@@ -246,7 +246,8 @@ impl<'g> Talk<'g> {
                 .bytes()
                 .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         let code = if well_formed { refusal.code } else { "refused".to_owned() };
-        Some(Failure { code: Code::Broker(code), refusal: Some(Box::new(envelope.clone())) })
+        let refusal = Some(Box::new(envelope.clone()));
+        Some(Failure { code: Code::Broker(code), refusal, detail: None })
     }
 }
 

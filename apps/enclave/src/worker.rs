@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use cordon_protocol::agreement::Agreement;
 use cordon_protocol::evidence::SandboxLevel;
-use cordon_protocol::worker::{FromWorker, Job, PlanReport, ToWorker};
+use cordon_protocol::message::is_detail;
+use cordon_protocol::worker::{FromWorker, Job, PlanReport, ToWorker, WorkerFailure};
 use cordon_sandbox::{ExitCause, Limits, Worker, WorkerSpec};
 
 use crate::failure::{Code, Failure};
@@ -118,7 +119,7 @@ pub(crate) fn plan(
             Heard::Worker(number, message) if worker.is(number) => {
                 return match message {
                     FromWorker::Planned(report) => Ok(*report),
-                    FromWorker::Failed(failure) => Err(Code::Worker(failure.code).into()),
+                    FromWorker::Failed(failure) => Err(refused_plan(failure)),
                     FromWorker::Read { .. } | FromWorker::Output(_) => {
                         Err(Code::WorkerMisbehaved.into())
                     }
@@ -135,6 +136,12 @@ pub(crate) fn plan(
             | Heard::WorkerGone(..) => {}
         }
     }
+}
+
+/// A planning engine has seen no key and no data: its words tell of query and schema only.
+fn refused_plan(failure: WorkerFailure) -> Failure {
+    let detail = failure.detail.filter(|detail| is_detail(detail));
+    Failure { code: Code::Worker(failure.code), refusal: None, detail }
 }
 
 /// The engine's `argv[0]`.

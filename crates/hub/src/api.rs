@@ -257,6 +257,8 @@ pub struct RunStatus {
     pub code: Option<String>,
     /// Digest of its receipt, if it got that far.
     pub receipt: Option<Sha256Digest>,
+    /// What to change, if its query could not be planned.
+    pub detail: Option<String>,
     /// When it was queued.
     pub submitted: UnixMillis,
     /// When the hub last heard of it.
@@ -293,6 +295,15 @@ pub struct Finish {
     pub code: String,
     /// Digest of the receipt, if there is one.
     pub receipt: Option<Sha256Digest>,
+    /// What to change, where a query could not be planned.
+    pub detail: Option<String>,
+}
+
+impl Finish {
+    /// An end without a receipt.
+    pub fn without_receipt(code: &str) -> Self {
+        Self { code: code.to_owned(), receipt: None, detail: None }
+    }
 }
 
 /// Whether a text is a stable code: lower case, digits, underscores.

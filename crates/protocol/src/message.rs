@@ -183,6 +183,14 @@ pub enum ToGuard {
     RangeFailed,
 }
 
+/// Longest detail of [`FromGuard::Finished`].
+pub const MAX_DETAIL_BYTES: usize = 2048;
+
+/// Whether a text can be shown to people as a detail: of bounded length and one line.
+pub fn is_detail(text: &str) -> bool {
+    text.len() <= MAX_DETAIL_BYTES && !text.chars().any(char::is_control)
+}
+
 /// From guard to host. Sealed, signed, or free of data: nothing else can be put into it.
 #[expect(clippy::large_enum_variant, reason = "one at a time; the largest ends the run")]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,6 +236,9 @@ pub enum FromGuard {
         code: String,
         /// The broker's signed refusal, if that is why.
         refusal: Option<Envelope>,
+        /// What to change, for the author of a query that cannot be planned. The guard passes it
+        /// on only before it asks for any key, when nobody has seen data.
+        detail: Option<String>,
     },
 }
 

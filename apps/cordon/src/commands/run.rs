@@ -216,8 +216,9 @@ async fn follow(hub: &Client, run: RunId, output: Output) -> Outcome {
     match status.code.as_deref() {
         Some("ok") => Ok(()),
         code => Err(Failure::refused(anyhow!(
-            "nothing left the enclave: {}",
-            code.unwrap_or("the host gave no code")
+            "nothing left the enclave: {}{}",
+            code.unwrap_or("the host gave no code"),
+            status.detail.map(|detail| format!(": {detail}")).unwrap_or_default()
         ))),
     }
 }

@@ -7,7 +7,7 @@ mod program;
 mod query;
 mod records;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::place::{Hospital, Place};
 use super::stage::{Seen, Stage};
@@ -29,11 +29,15 @@ pub async fn attacks(stage: &mut Stage, done: &mut Done) -> Result<()> {
 /// Waits for the end of a run that must end with `expected`, and lets the first hospital's broker
 /// say why, if it was a broker.
 async fn must_end_with(place: &Place, started: &Started, expected: &str) -> Result<Seen> {
-    let code = study::end_code(place, started.run).await?;
+    let status = study::ended(place, started.run).await?;
+    let code = status.code.context("the run ended without a code")?;
     let reasons = reasons(place.hospital(0)?, started).await?;
     let words = match reasons {
         Some(reasons) => format!("broker of {}: {code}: {reasons}", place.hospital(0)?.party),
-        None => format!("guard: {code}"),
+        None => match status.detail {
+            Some(detail) => format!("guard: {code}: {detail}"),
+            None => format!("guard: {code}"),
+        },
     };
     Ok(Seen::code(expected, &code, words))
 }

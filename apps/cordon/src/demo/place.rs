@@ -252,21 +252,23 @@ impl Place {
     async fn enrol(&self) -> Result<()> {
         for own in &self.hospitals {
             let staff = own.staff(&own.administrator)?;
-            for (person, roles) in [
+            let mut people = vec![
                 (&own.steward, vec![Role::Steward]),
                 (&own.officer, vec![Role::DataProtectionOfficer]),
                 (&own.reviewer, vec![Role::Reviewer]),
-                (&self.researcher, vec![]),
-            ] {
-                let card = person.card(now())?;
-                let enrolment = own.enrolment(card.digest(), &roles)?;
-                let enrol = Enrol { card: card.envelope().clone(), enrolment };
-                staff.enrol_person(&enrol).await?;
-            }
+                (&self.researcher, vec![Role::Researcher]),
+            ];
             for other in self.hospitals.iter().filter(|other| other.party != own.party) {
                 let enrolment = own.enrolment(other.card.digest(), &[])?;
                 let card = other.card.envelope().clone();
                 staff.enrol_party(&Enrol { card, enrolment }).await?;
+                people.push((&other.reviewer, vec![]));
+            }
+            for (person, roles) in people {
+                let card = person.card(now())?;
+                let enrolment = own.enrolment(card.digest(), &roles)?;
+                let enrol = Enrol { card: card.envelope().clone(), enrolment };
+                staff.enrol_person(&enrol).await?;
             }
         }
         Ok(())

@@ -256,6 +256,10 @@ async fn open_result(
         let [key, count] = row.as_slice() else { bail!("a row of another shape") };
         let decade = match key {
             Cell::Integer(decade) => *decade,
+            Cell::Suppressed => {
+                withheld += 1;
+                continue;
+            }
             other => bail!("a decade is expected, found {other:?}"),
         };
         let there = planted.get(&decade).copied().unwrap_or_default();

@@ -247,7 +247,7 @@ impl Play<'_> {
                 }
             }
             FromGuard::Store { sealed } => self.told.stored = Some(sealed.into_vec()),
-            FromGuard::Finished { receipt, evidence, code, refusal } => {
+            FromGuard::Finished { receipt, evidence, code, refusal, .. } => {
                 self.told.stop_to_end = self.brokers.stopped.map(|then| then.elapsed());
                 self.told.running = self.begun.map(|then| then.elapsed());
                 self.told.code = Some(code);

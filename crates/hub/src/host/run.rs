@@ -9,7 +9,7 @@ use cordon_crypto::dsse::Envelope;
 use cordon_crypto::{Random, SystemRandom};
 use cordon_protocol::Agreement;
 use cordon_protocol::evidence::Evidence;
-use cordon_protocol::message::{FromBroker, FromGuard, Mail, ToBroker, ToPerson};
+use cordon_protocol::message::{FromBroker, FromGuard, Mail, ToBroker, ToPerson, is_detail};
 use cordon_protocol::run::{RunId, RunRequest};
 use cordon_types::{Nonce, PartyId, Sha256Digest};
 use futures_util::StreamExt as _;
@@ -91,7 +91,7 @@ async fn renew(
 }
 
 fn failed(code: &str) -> Finish {
-    Finish { code: code.to_owned(), receipt: None }
+    Finish::without_receipt(code)
 }
 
 async fn relay_run(host: &Host, claim: Claim, progress: watch::Sender<Progress>) -> Finish {
@@ -258,8 +258,8 @@ impl Session<'_> {
                     work.result_lost = true;
                 }
             }
-            FromGuard::Finished { receipt, evidence, code, refusal } => {
-                let last = LastWord { receipt, evidence, code, refusal };
+            FromGuard::Finished { receipt, evidence, code, refusal, detail } => {
+                let last = LastWord { receipt, evidence, code, refusal, detail };
                 return Step::End(self.deliver(last, work.result_lost).await);
             }
         }
@@ -268,7 +268,7 @@ impl Session<'_> {
 
     /// Hands receipt and refusal to those who wait for them.
     async fn deliver(&self, last: LastWord, result_lost: bool) -> Finish {
-        let LastWord { receipt, evidence, code, refusal } = last;
+        let LastWord { receipt, evidence, code, refusal, detail } = last;
         let requester = &self.agreement.requester;
         let requester = MailboxName::Person(requester.party.clone(), requester.person.clone());
         if let Some(refusal) = refusal {
@@ -294,7 +294,7 @@ impl Session<'_> {
             said if is_code(said) => code,
             _ => "guard_malformed".to_owned(),
         };
-        Finish { code, receipt: digest }
+        Finish { code, receipt: digest, detail: detail.filter(|detail| is_detail(detail)) }
     }
 
     async fn keep_document(&self, document: &Envelope) -> Option<Sha256Digest> {
@@ -321,6 +321,7 @@ struct LastWord {
     evidence: Option<Evidence>,
     code: String,
     refusal: Option<Envelope>,
+    detail: Option<String>,
 }
 
 /// A guard's message to a broker.

@@ -115,6 +115,7 @@ impl Record {
             bytes_read: self.bytes_read,
             code: finish.map(|f| f.code.clone()),
             receipt: finish.and_then(|f| f.receipt),
+            detail: finish.and_then(|f| f.detail.clone()),
             submitted: self.submitted,
             updated: self.updated,
         }
@@ -138,7 +139,7 @@ impl Record {
             Stage::Attesting | Stage::Running | Stage::Checking | Stage::Sealing => true,
         });
         if granted || self.attempts >= MAX_ATTEMPTS {
-            let finish = Finish { code: HOST_LOST.to_owned(), receipt: None };
+            let finish = Finish::without_receipt(HOST_LOST);
             self.finish(None, finish, now);
         } else {
             self.state = State::Queued;
@@ -221,7 +222,7 @@ impl Queue {
             match record.state {
                 State::Claimed { until, .. } if until <= now => record.lose_host(now),
                 State::Queued if record.not_after <= now.to_seconds() => {
-                    let finish = Finish { code: RUN_EXPIRED.to_owned(), receipt: None };
+                    let finish = Finish::without_receipt(RUN_EXPIRED);
                     record.finish(None, finish, now);
                 }
                 State::Queued | State::Claimed { .. } | State::Finished { .. } => continue,

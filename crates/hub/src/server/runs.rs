@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use cordon_crypto::dsse::{Document as _, Envelope};
 use cordon_crypto::{VerifyingKey, sha256};
 use cordon_protocol::Agreement;
+use cordon_protocol::message::is_detail;
 use cordon_protocol::run::{RunId, RunRequest};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -289,6 +290,9 @@ pub(super) async fn finish(
     let (host, finish): (_, Finish) = report(&hub, request).await?;
     if !is_code(&finish.code) {
         return Err(Problem::with(Code::BadRequest, "a code is lower case, digits, underscores"));
+    }
+    if !finish.detail.as_deref().is_none_or(is_detail) {
+        return Err(Problem::with(Code::BadRequest, "a detail is one line of bounded length"));
     }
     blocking(move || {
         let now = hub.clock.now();

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use cordon_broker::api::RunState;
 use cordon_crypto::SystemRandom;
 use cordon_crypto::dsse::Signed;
 use cordon_hub::host::Mischief;
 use cordon_protocol::agreement::Holder;
+use cordon_protocol::message::{FromGuard, ToBroker};
 use cordon_protocol::party::Profile;
 use cordon_protocol::run::ParameterValue;
 use cordon_protocol::{Agreement, RunId};
@@ -17,7 +18,7 @@ use super::must_end_with;
 use crate::clock::now;
 use crate::demo::place::Hospital;
 use crate::demo::stage::{Seen, Stage};
-use crate::demo::study::{PARAMETER, Started, ended, receipt, start_through};
+use crate::demo::study::{PARAMETER, Started, receipt, start_through};
 use crate::demo::work::Done;
 use crate::ops::run;
 use crate::ops::submit::{Answer, send};
@@ -80,6 +81,11 @@ async fn production(done: &Done) -> Result<Seen> {
     agreement.profile = Profile::Production;
     let card = clinic.card.value();
     let terms = agreement.holders.remove(0);
+    let sources = agreement.program.tables.values_mut();
+    for source in sources.flatten().filter(|source| source.holder == terms.party) {
+        source.holder = card.party.clone();
+    }
+    agreement.program.tables.values_mut().for_each(|sources| sources.sort());
     agreement.holders.push(Holder {
         party: card.party.clone(),
         broker_key: card.broker_key,
@@ -88,6 +94,7 @@ async fn production(done: &Done) -> Result<Seen> {
         witness_key: card.witness_key,
         box_key: card.box_key.clone(),
         manifest_keys: card.manifest_keys.clone(),
+        reviewers: vec![clinic.reviewer.in_agreement()],
         ..terms
     });
     agreement.holders.sort_by(|a, b| a.party.cmp(&b.party));
@@ -110,10 +117,16 @@ async fn flipped(done: &Done) -> Result<Seen> {
 async fn dropped_receipt(done: &Done) -> Result<Seen> {
     /// Releases of the main job came in less.
     const PATIENCE: Duration = Duration::from_secs(2);
+    const WITHIN: Duration = Duration::from_secs(60);
     let place = &done.place;
     let relay = Mischief::DropReceipt;
     let started = start_through(place, &done.agreement, relay).await?;
-    ended(place, started.run).await?;
+    // The guard goes on trying for a while; that it tried once is enough here.
+    let deadline = tokio::time::Instant::now() + WITHIN;
+    while !started.recording.from_guard().iter().any(is_delivery) {
+        ensure!(tokio::time::Instant::now() < deadline, "the run made no receipt");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let receipt = receipt(place, started.run, PATIENCE).await;
     let releases = run::releases(&place.client, done.agreement.value(), started.run).await?;
     let mut states = Vec::new();
@@ -129,4 +142,14 @@ async fn dropped_receipt(done: &Done) -> Result<Seen> {
         releases.len()
     );
     Ok(Seen { ok, observed })
+}
+
+fn is_delivery(message: &FromGuard) -> bool {
+    match message {
+        FromGuard::ToBroker { body, .. } => matches!(**body, ToBroker::Deliver { .. }),
+        FromGuard::Read { .. }
+        | FromGuard::Progress { .. }
+        | FromGuard::Store { .. }
+        | FromGuard::Finished { .. } => false,
+    }
 }

@@ -19,8 +19,8 @@ pub async fn attacks(stage: &mut Stage, done: &Done) {
         .await;
     stage
         .attack(
-            "a query splits patients into small cells",
-            "nothing leaves unless the small cells can be hidden: gate_small_cells",
+            "a query asks for the patients of every day of birth",
+            "no group has 11 patients, so nothing leaves: gate_small_cells",
             small_cells(done),
         )
         .await;
@@ -70,8 +70,8 @@ async fn must_be_refused(
 }
 
 async fn small_cells(done: &Done) -> Result<Seen> {
-    let query = "SELECT birth_year, sex, state, COUNT(DISTINCT subject) AS patients\n\
-        FROM patient GROUP BY birth_year, sex, state";
+    let query = "SELECT birth_date, COUNT(DISTINCT subject) AS patients\n\
+        FROM patient GROUP BY birth_date";
     let agreement = agree(&done.place, &draft(&done.place, "small-cells", query)?).await?;
     let started = start(&done.place, &agreement).await?;
     must_end_with(&done.place, &started, "gate_small_cells").await

@@ -1,10 +1,10 @@
 //! Whoever has a broker's disk: an entry of its log is edited, an old backup is put back.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::demo::place::Hospital;
 use crate::demo::stage::{Seen, Stage};
@@ -42,14 +42,18 @@ fn edited(done: &Done) -> Result<Seen> {
     let hospital = done.place.hospital(0)?;
     let copy = done.place.folder.join("edited-log");
     copy_folder(&hospital.broker_folder().join("log"), &copy)?;
-    let bundle = newest_bundle(&copy.join("tile/entries"))?;
-    let mut bytes = fs::read(&bundle)?;
-    let action = b"agreement_proposed";
-    let at = bytes.windows(action.len()).position(|found| found == action);
-    let at = at.or_else(|| bytes.windows(6).position(|found| found == b"permit"));
-    let byte = bytes.get_mut(at.context("no entry to edit")?).context("no entry to edit")?;
-    *byte ^= 1;
-    fs::write(&bundle, bytes)?;
+    let mut edited = 0;
+    for bundle in bundles(&copy.join("tile/entries"))? {
+        let mut bytes = fs::read(&bundle)?;
+        // An approval becomes a rejection.
+        let at = bytes.windows(APPROVED.len()).position(|found| found == APPROVED);
+        if let Some(place) = at.and_then(|at| bytes.get_mut(at..at + APPROVED.len())) {
+            place.copy_from_slice(REFUSED);
+            fs::write(&bundle, bytes)?;
+            edited += 1;
+        }
+    }
+    ensure!(edited > 0, "the log has no approval to edit");
     let (key, _) = log_keys(hospital.card.value())?;
     let quorum = quorum(done.agreement.value(), &hospital.party)?;
     Ok(match verify(&LogSource::Folder(copy), &key, &quorum) {
@@ -61,7 +65,11 @@ fn edited(done: &Done) -> Result<Seen> {
     })
 }
 
-fn newest_bundle(folder: &Path) -> Result<std::path::PathBuf> {
+/// What an entry says, and what a forger with an editor makes of it, of the same length.
+const APPROVED: &[u8] = br#""action":"approval_given""#;
+const REFUSED: &[u8] = br#""action":"approval_taken""#;
+
+fn bundles(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -69,12 +77,11 @@ fn newest_bundle(folder: &Path) -> Result<std::path::PathBuf> {
             let entry = entry?;
             match entry.file_type()?.is_dir() {
                 true => folders.push(entry.path()),
-                false => found.push((entry.metadata()?.modified()?, entry.path())),
+                false => found.push(entry.path()),
             }
         }
     }
-    found.sort();
-    found.pop().map(|(_, path)| path).context("the log has no entries")
+    Ok(found)
 }
 
 async fn restored(done: &mut Done) -> Result<Seen> {
