@@ -82,7 +82,9 @@ CREATE TABLE receipt (
     envelope BLOB NOT NULL,
     share    BLOB,
     reviews  BLOB NOT NULL,
-    entry    INTEGER NOT NULL
+    entry    INTEGER NOT NULL,
+    -- Why it is never cleared, once that is decided and logged.
+    refused  TEXT
 ) STRICT;
 
 CREATE TABLE review (

@@ -71,6 +71,12 @@ pub enum Conflict {
     /// This person rejected the agreement, which is for good.
     #[error("this person rejected the agreement before, which is for good")]
     Rejected,
+    /// The study was stopped, or the agreement rejected, while a decision was made.
+    #[error("the study was stopped, or its agreement rejected, meanwhile")]
+    Closed,
+    /// Something came in while a decision was made, which is to be made again.
+    #[error("something new came in meanwhile")]
+    Changed,
     /// Something of this name is already there, and it is another.
     #[error("already there, and different")]
     Exists,

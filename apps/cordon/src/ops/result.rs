@@ -78,18 +78,27 @@ pub fn open(
     let plaintext = AeadKey::new(&key)
         .open(Label::SealedResult, &[run.0.as_bytes()], sealed)
         .context("the sealed result")?;
-    let document: ResultDocument =
-        canonical::from_canonical(&plaintext, ResultDocument::MAX_BYTES)?;
-    let salt = Secret::from_bytes(*document.salt.as_bytes());
-    ensure!(
-        mac_matches(&salt, Label::ReceiptCommitment, &[&plaintext], outcome.commitment.as_bytes()),
-        "the result is not the one that the receipt commits to"
-    );
+    let document = committed(&plaintext, outcome)?;
     ensure!(
         document.run == run && document.agreement == agreement.digest(),
         "the result is of another run"
     );
     Ok(Released(document))
+}
+
+/// Reads a result that the receipt commits to. Whoever knows a box key can seal something to it:
+/// only the commitment says that it is the guard's.
+///
+/// # Errors
+/// If it is another.
+pub fn committed(plaintext: &[u8], outcome: &SealedOutcome) -> Result<ResultDocument> {
+    let document: ResultDocument = canonical::from_canonical(plaintext, ResultDocument::MAX_BYTES)?;
+    let salt = Secret::from_bytes(*document.salt.as_bytes());
+    ensure!(
+        mac_matches(&salt, Label::ReceiptCommitment, &[plaintext], outcome.commitment.as_bytes()),
+        "the result is not the one that the receipt commits to"
+    );
+    Ok(document)
 }
 
 /// A result that every broker released and the guard's receipt commits to.

@@ -75,6 +75,29 @@ fn stored(envelope: &[u8], runs: i64) -> Result<Stored, StoreError> {
     })
 }
 
+/// Fails if the study was stopped or the agreement rejected. Decisions look at both before; this
+/// looks again in the transaction that records the decision, so that nothing is ever recorded
+/// after a stop.
+///
+/// # Errors
+/// [`Conflict::Closed`].
+pub async fn still_open(
+    connection: &mut SqliteConnection,
+    digest: Sha256Digest,
+) -> Result<(), StoreError> {
+    let closed: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM study_stop JOIN agreement USING (study) WHERE digest = ?1)
+             OR EXISTS (SELECT 1 FROM approval WHERE agreement = ?1 AND rejected = 1)",
+    )
+    .bind(digest.as_bytes().as_slice())
+    .fetch_one(connection)
+    .await?;
+    match closed {
+        true => Err(StoreError::Conflict(Conflict::Closed)),
+        false => Ok(()),
+    }
+}
+
 /// Spends one run. One statement, so that two requests for the last run cannot both have it.
 ///
 /// # Errors

@@ -130,6 +130,56 @@ pub async fn reviews(
     rows.iter().map(|envelope| reopen(envelope, "review")).collect()
 }
 
+/// Fails unless exactly these many reviews of a run are there: a rejection that came in while a
+/// decision was made counts.
+///
+/// # Errors
+/// [`Conflict::Changed`].
+pub async fn as_reviewed(
+    connection: &mut SqliteConnection,
+    run: RunId,
+    reviews: usize,
+) -> Result<(), StoreError> {
+    let found: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM review WHERE run = ?")
+        .bind(run.0.as_bytes().as_slice())
+        .fetch_one(connection)
+        .await?;
+    match usize::try_from(found) == Ok(reviews) {
+        true => Ok(()),
+        false => Err(StoreError::Conflict(Conflict::Changed)),
+    }
+}
+
+/// Notes that an output is never cleared, and why.
+///
+/// # Errors
+/// If the database fails.
+pub async fn set_refused(
+    connection: &mut SqliteConnection,
+    run: RunId,
+    code: &str,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE receipt SET refused = ? WHERE run = ?")
+        .bind(code)
+        .bind(run.0.as_bytes().as_slice())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Why an output is never cleared, if that is decided.
+///
+/// # Errors
+/// If the database fails.
+pub async fn refused(readers: &SqlitePool, run: RunId) -> Result<Option<String>, StoreError> {
+    let row: Option<Option<String>> =
+        sqlx::query_scalar("SELECT refused FROM receipt WHERE run = ?")
+            .bind(run.0.as_bytes().as_slice())
+            .fetch_optional(readers)
+            .await?;
+    Ok(row.flatten())
+}
+
 /// Records a clearance that is about to take effect; `false` if the run has one already.
 ///
 /// # Errors
@@ -221,10 +271,12 @@ pub async fn count_cleared(readers: &SqlitePool, study: &StudyId) -> Result<u32,
 /// # Errors
 /// If the database fails.
 pub async fn unfinished(readers: &SqlitePool) -> Result<Vec<RunId>, StoreError> {
-    let rows: Vec<Vec<u8>> =
-        sqlx::query_scalar("SELECT run FROM clearance WHERE sent = 0 ORDER BY entry")
-            .fetch_all(readers)
-            .await?;
+    let rows: Vec<Vec<u8>> = sqlx::query_scalar(
+        "SELECT run FROM clearance JOIN receipt USING (run)
+             WHERE sent = 0 AND refused IS NULL ORDER BY clearance.entry",
+    )
+    .fetch_all(readers)
+    .await?;
     rows.iter().map(|run| read_digest(run, "run").map(RunId)).collect()
 }
 
@@ -235,7 +287,9 @@ pub async fn unfinished(readers: &SqlitePool) -> Result<Vec<RunId>, StoreError> 
 pub async fn undecided(readers: &SqlitePool) -> Result<Vec<(RunId, Sha256Digest)>, StoreError> {
     let rows: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as(
         "SELECT run, digest FROM receipt
-         WHERE share IS NOT NULL AND run NOT IN (SELECT run FROM clearance) ORDER BY entry",
+         WHERE share IS NOT NULL AND refused IS NULL
+           AND run NOT IN (SELECT run FROM clearance)
+         ORDER BY entry",
     )
     .fetch_all(readers)
     .await?;

@@ -23,6 +23,17 @@ pub(super) struct Looked {
     pub stopped: bool,
 }
 
+impl Looked {
+    /// Why nothing more is granted or cleared under it, if a person of this holder said so.
+    pub fn closed(&self) -> Option<Code> {
+        match self.standing {
+            _ if self.stopped => Some(Code::StudyStopped),
+            Standing::Rejected { .. } => Some(Code::ApprovalRejected),
+            Standing::Approved(_) | Standing::Missing(_) => None,
+        }
+    }
+}
+
 impl Broker {
     /// Takes a proposed agreement in: it must make sense, name only keys that this broker knows,
     /// and fit the datasets as they are.

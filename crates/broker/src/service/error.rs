@@ -50,6 +50,8 @@ impl ServiceError {
             Self::Conflict(Conflict::RunsSpent) => "runs_spent",
             Self::Conflict(Conflict::OtherGuard) => "other_guard",
             Self::Conflict(Conflict::Rejected) => "approval_rejected",
+            Self::Conflict(Conflict::Closed) => "study_stopped",
+            Self::Conflict(Conflict::Changed) => "unavailable",
             Self::Conflict(Conflict::Exists) => "exists",
             Self::Keys(_) => "key_process_refused",
             Self::Unavailable(_) => "unavailable",

@@ -74,6 +74,9 @@ impl Broker {
 
         let looked = self.look_at(session.agreement().agreement().digest()).await?;
         self.wait_for_witnesses(&looked.recognized).await;
+        // Waiting takes time in which people act: what is decided by is looked at after it.
+        let (now, looked) =
+            (self.now(), self.look_at(looked.recognized.agreement().digest()).await?);
         let manifests = self.newest_manifests(&looked.recognized).await?;
         let versions: Vec<DatasetVersion<'_>> = manifests
             .iter()
@@ -108,6 +111,7 @@ impl Broker {
             .store
             .write(move |c| {
                 Box::pin(async move {
+                    agreements::still_open(c, record.context.agreement).await?;
                     agreements::spend_run(c, record.context.agreement).await?;
                     blobs::put(c, record.evidence, blobs::Kind::Evidence, &evidence_bytes).await?;
                     let digest = record.context.appraisal;
@@ -135,10 +139,9 @@ impl Broker {
     ) -> Result<Envelope, ServiceError> {
         // A stop, an expiry or a withdrawn approval since then counts, too.
         let looked = self.look_at(earlier.context.agreement).await?;
-        if self.lease_ends(&looked) {
-            let reason =
-                "the study was stopped, or the agreement ended, since the grant".to_owned();
-            return Err(self.refuse_grant(Code::StudyStopped, reason, run).await);
+        if let Some(code) = self.ended(&looked) {
+            let reason = format!("since the grant: {}", code.sentence());
+            return Err(self.refuse_grant(code, reason, run).await);
         }
         if let Some(envelope) = earlier.envelope {
             return Ok(envelope);
@@ -191,12 +194,10 @@ impl Broker {
         Ok(manifests)
     }
 
-    pub(super) fn lease_ends(&self, looked: &Looked) -> bool {
-        use cordon_govern::approval::Standing;
-        let now = self.now();
-        looked.stopped
-            || matches!(looked.standing, Standing::Rejected { .. })
-            || looked.recognized.value().not_after <= now
+    /// Why guards of this agreement may not go on, if so.
+    pub(super) fn ended(&self, looked: &Looked) -> Option<Code> {
+        let expired = looked.recognized.value().not_after <= self.now();
+        looked.closed().or(expired.then_some(Code::AgreementExpired))
     }
 
     async fn refuse_grant(&self, code: Code, reason: String, run: RunId) -> ServiceError {

@@ -1,6 +1,7 @@
 //! Leases: a guard that hears nothing, or `stop`, zeroises.
 
 use cordon_crypto::dsse::{Envelope, Signed};
+use cordon_govern::Code;
 use cordon_protocol::entry::{Action, Actor, Decision};
 use cordon_protocol::grant::LeaseVerdict;
 use cordon_protocol::{Heartbeat, Lease, RunId, V1};
@@ -29,10 +30,11 @@ impl Broker {
         }
         let looked = self.look_at(record.context.agreement).await?;
         let over = outputs::receipt(self.store.readers(), run).await?.is_some();
-        let stop = over || self.lease_ends(&looked);
-        if stop && !over {
-            self.record_revocation(run, &looked).await?;
+        let ended = self.ended(&looked);
+        if let (Some(code), false) = (ended, over) {
+            self.record_revocation(run, &looked, code).await?;
         }
+        let stop = over || ended.is_some();
         let lease = Lease {
             v: V1,
             run,
@@ -49,10 +51,11 @@ impl Broker {
         &self,
         run: RunId,
         looked: &super::agreements::Looked,
+        code: Code,
     ) -> Result<(), ServiceError> {
         let mut entry = self.entry(Actor::Broker, Action::LeaseRevoked, run.0);
         entry.decision = Decision::Deny;
-        entry.code = "study_stopped".to_owned();
+        entry.code = code.as_str().to_owned();
         entry.study = Some(looked.recognized.value().study.clone());
         entry.agreement = Some(looked.recognized.agreement().digest());
         entry.run = Some(run);

@@ -4,7 +4,7 @@ use cordon_crypto::SealedBox;
 use cordon_crypto::dsse::{Envelope, Signed};
 use cordon_govern::clearance::{ClearanceFacts, Received, Recorded, ReviewOutcome, Session};
 use cordon_govern::document::{DocumentError, check_review};
-use cordon_govern::{Code, Recognized};
+use cordon_govern::{Code, Denial, Recognized};
 use cordon_hub::MailboxName;
 use cordon_keystore::ReleaseRequest;
 use cordon_protocol::decision::Verdict;
@@ -16,7 +16,7 @@ use cordon_types::Sha256Digest;
 
 use super::{Broker, ServiceError, append};
 use crate::api::Recorded as Answer;
-use crate::records::{nonces, outputs, runs};
+use crate::records::{agreements, nonces, outputs, runs};
 use crate::store::{Conflict, StoreError};
 
 impl Broker {
@@ -135,9 +135,11 @@ impl Broker {
     fn tried(&self, run: RunId, result: Result<(), ServiceError>) -> bool {
         match result {
             Ok(()) => true,
-            Err(ServiceError::Denied(_)) => {
-                // Recorded once; a restart looks again.
+            Err(ServiceError::Denied(denial)) => {
+                // A broken or too strict rule of the holder's own can be mended: after a restart
+                // with other rules, these outputs are looked at again.
                 super::lock(&self.refused_outputs).insert(run);
+                tracing::info!(%run, code = denial.code().as_str(), "an output is not cleared");
                 true
             }
             Err(error) => {
@@ -152,12 +154,14 @@ impl Broker {
         if super::lock(&self.refused_outputs).contains(&run) {
             return Ok(());
         }
-        let now = self.now();
         let readers = self.store.readers();
         let record = runs::get(readers, run).await?.ok_or(ServiceError::NotFound("run"))?;
         let held = outputs::receipt(readers, run).await?;
         let held = held.ok_or(ServiceError::NotFound("receipt"))?;
         let looked = self.look_at(record.context.agreement).await?;
+        self.wait_for_witnesses(&looked.recognized).await;
+        // Waiting takes time in which people act: what is decided by is looked at after it.
+        let (now, looked) = (self.now(), self.look_at(record.context.agreement).await?);
         let session = Session::<Received>::receive(
             &looked.recognized,
             &record.context,
@@ -167,15 +171,16 @@ impl Broker {
         );
         let session = match session {
             Ok(session) => session,
-            Err(denial) => return Err(self.refuse(*denial).await),
+            Err(denial) => return Err(self.refuse_output(run, *denial).await),
         };
         let reviews = outputs::reviews(readers, run).await?;
         let session = match session.review(&reviews, now) {
             ReviewOutcome::Complete(session) => session,
             ReviewOutcome::Waiting(_) => return Ok(()),
-            ReviewOutcome::Withheld { denial, .. } => return Err(self.refuse(*denial).await),
+            ReviewOutcome::Withheld { denial, .. } => {
+                return Err(self.refuse_output(run, *denial).await);
+            }
         };
-        self.wait_for_witnesses(&looked.recognized).await;
         let facts = ClearanceFacts {
             study_stopped: looked.stopped,
             standing: &looked.standing,
@@ -185,15 +190,18 @@ impl Broker {
         };
         let session = match session.permit(&self.policy, facts, now) {
             Ok(session) => session,
-            Err(denial) if denial.code() == Code::WitnessesMissing => {
-                return Err(ServiceError::Unavailable("too few witnesses answer".into()));
+            Err(denial) if is_for_now(denial.code()) => {
+                return Err(ServiceError::Unavailable(denial.sentence().to_owned()));
             }
-            Err(denial) => return Err(self.refuse(*denial).await),
+            Err(denial) => return Err(self.refuse_output(run, *denial).await),
         };
         let (entry, context) = (session.entry().clone(), session.context().clone());
+        let reviews = reviews.len();
         self.store
             .write(move |c| {
                 Box::pin(async move {
+                    agreements::still_open(c, context.agreement).await?;
+                    outputs::as_reviewed(c, run, reviews).await?;
                     let index = append(c, &entry).await?;
                     match outputs::insert_clearance(c, &context, index).await? {
                         true => Ok(()),
@@ -216,22 +224,43 @@ impl Broker {
         let cleared = outputs::clearance(readers, run).await?;
         let cleared = cleared.ok_or(ServiceError::NotFound("clearance"))?;
         let looked = self.look_at(cleared.context.agreement).await?;
+        let closed = looked.closed();
         let recognized = looked.recognized;
-        let release = match cleared.release.clone() {
-            Some(release) => release,
-            None if looked.stopped => {
-                // Stopped between decision and release: nothing was opened, and nothing is.
-                let reason = "stopped after the decision and before the release".to_owned();
-                let error = DocumentError { code: Code::StudyStopped, reason };
+        let release = match (cleared.release.clone(), closed) {
+            (Some(release), _) => release,
+            (None, Some(code)) => {
+                // Closed between decision and release: nothing was opened, and nothing is.
+                let reason = "closed after the decision and before the release".to_owned();
+                let error = DocumentError { code, reason };
                 let agreement = Some(recognized.agreement().digest());
-                let action = Action::OutputRefused;
-                return Err(self.refuse_document(error, action, agreement, Some(run)).await);
+                let (known, action) = (self.directory(), Action::OutputRefused);
+                let denial = error.deny(&known, action, agreement, Some(run), self.now());
+                return Err(self.refuse_output(run, denial).await);
             }
-            None => self.make_release(&recognized, run, cleared).await?,
+            (None, None) => self.make_release(&recognized, run, cleared).await?,
         };
         self.send(&recognized, &release).await?;
         self.store.write(move |c| Box::pin(async move { outputs::set_sent(c, run).await })).await?;
         Ok(())
+    }
+
+    /// Records that an output is not cleared: for good, unless it is the holder's own rules that
+    /// say so.
+    async fn refuse_output(&self, run: RunId, denial: Denial) -> ServiceError {
+        let code = denial.code();
+        let refused = self.refuse(denial).await;
+        if matches!(refused, ServiceError::Denied(_)) && !is_a_holders_rule(code) {
+            let kept = self
+                .store
+                .write(move |c| {
+                    Box::pin(async move { outputs::set_refused(c, run, code.as_str()).await })
+                })
+                .await;
+            if let Err(error) = kept {
+                return error.into();
+            }
+        }
+        refused
     }
 
     async fn make_release(
@@ -285,6 +314,15 @@ impl Broker {
         }
         Ok(())
     }
+}
+
+/// Whether a denial says something about this moment only.
+fn is_for_now(code: Code) -> bool {
+    matches!(code, Code::WitnessesMissing | Code::LogNotCurrent | Code::ClockSetBack)
+}
+
+fn is_a_holders_rule(code: Code) -> bool {
+    matches!(code, Code::HolderRule | Code::PolicyError)
 }
 
 /// The review copies of this holder's own reviewers, one each; others are not ours to keep.

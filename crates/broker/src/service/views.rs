@@ -138,6 +138,10 @@ impl Broker {
         if reviews.iter().any(|review| review.value().verdict == Verdict::Reject) {
             return Ok((RunState::Withheld, "withheld_by_reviewer".to_owned()));
         }
+        // Stopped, expired: it is never cleared.
+        if let Some(code) = outputs::refused(self.store.readers(), run).await? {
+            return Ok((RunState::Withheld, code));
+        }
         Ok((RunState::Held, "waits_for_review".to_owned()))
     }
 

@@ -126,7 +126,7 @@ async fn nothing_is_cleared_before_a_reviewer_of_the_holder_has_looked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_holds_an_output_back_that_nobody_has_cleared() {
-    let world = World::start().await.unwrap();
+    let mut world = World::start().await.unwrap();
     let terms = Terms { review: Review::EachHolder, ..Terms::default() };
     let (guard, delivery) = delivered(&world, terms).await;
     world.stop_study(0, &guard.agreement.value().study).await.unwrap();
@@ -138,6 +138,19 @@ async fn a_stop_holds_an_output_back_that_nobody_has_cleared() {
         })
         .await
         .unwrap();
+    let refused = async |world: &World| {
+        let refusals = world.broker(0).refusals().await.unwrap();
+        refusals.iter().filter(|refusal| refusal.run == Some(guard.run())).count()
+    };
+    assert_eq!(refused(&world).await, 1);
+    let view = world.broker(0).run(guard.run()).await.unwrap();
+    assert_eq!((view.state, view.code.as_str()), (RunState::Withheld, "study_stopped"));
+
+    // That is final: a restart does not decide it again.
+    world.stop_broker(0).await.unwrap();
+    world.start_broker(0).await.unwrap();
+    assert!(!world.broker(0).tend_outputs().await.unwrap());
+    assert_eq!(refused(&world).await, 1);
     assert!(world.broker(0).release(guard.run()).await.unwrap().is_none());
 }
 

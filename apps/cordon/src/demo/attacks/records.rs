@@ -66,8 +66,8 @@ fn edited(done: &Done) -> Result<Seen> {
 }
 
 /// What an entry says, and what a forger with an editor makes of it, of the same length.
-const APPROVED: &[u8] = br#""action":"approval_given""#;
-const REFUSED: &[u8] = br#""action":"approval_taken""#;
+const APPROVED: &[u8] = br#""action":"approval.given""#;
+const REFUSED: &[u8] = br#""action":"approval.taken""#;
 
 fn bundles(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
