@@ -4,6 +4,10 @@
 //! clock, so that a slow or lying host can only shorten it. Between two heartbeats nobody can
 //! prolong one: an answer counts only for an open nonce, once.
 //!
+//! A grant may take longer than a lease: its broker waits for the witnesses of its log. One that
+//! comes late is no lease yet. Its first heartbeat, sent at once, makes it one, and nothing is done
+//! with its keys before.
+//!
 //! A machine that is suspended takes the clock with it; what is left of a lease is left when it
 //! wakes. Nothing is computed in between, and the next heartbeat decides.
 
@@ -26,6 +30,8 @@ struct Held {
     expires: Instant,
     /// When the lease in force was asked for.
     asked: Instant,
+    /// Whether the broker is known to have said `go` less than a lease ago.
+    confirmed: bool,
     next_beat: Instant,
     /// Heartbeats without an answer yet, oldest first.
     open: Vec<(Nonce, Instant)>,
@@ -37,12 +43,22 @@ impl Leases {
         Self { heartbeat: heartbeat.to_duration(), longest, held: BTreeMap::new() }
     }
 
-    /// A grant came in, asked for at `asked`.
-    pub fn start(&mut self, party: &PartyId, asked: Instant, lease: Milliseconds) {
-        let expires = asked + lease.min(self.longest).to_duration();
-        let next_beat = asked + self.heartbeat;
-        let held = Held { expires, asked, next_beat, open: Vec::new() };
+    /// A grant came in now, asked for at `asked`.
+    pub fn start(&mut self, party: &PartyId, asked: Instant, now: Instant, lease: Milliseconds) {
+        let lease = lease.min(self.longest).to_duration();
+        // With half of it left there is time to renew it.
+        let confirmed = now < asked + lease / 2;
+        let (expires, next_beat) = match confirmed {
+            true => (asked + lease, asked + self.heartbeat),
+            false => (now + lease, now),
+        };
+        let held = Held { expires, asked, confirmed, next_beat, open: Vec::new() };
         self.held.insert(party.clone(), held);
+    }
+
+    /// Whether every key that came in may be used.
+    pub fn confirmed(&self) -> bool {
+        self.held.values().all(|held| held.confirmed)
     }
 
     /// No key is held any more.
@@ -91,6 +107,7 @@ impl Leases {
                 // may also shorten the lease.
                 if asked >= held.asked {
                     held.asked = asked;
+                    held.confirmed = true;
                     held.expires = asked + lease.lease_ms.min(self.longest).to_duration();
                 }
                 Ok(())
@@ -133,8 +150,8 @@ mod tests {
     fn two() -> (Leases, Instant) {
         let begun = Instant::now();
         let mut leases = Leases::new(ms(300), ms(1000));
-        leases.start(&party(A), begun, ms(1000));
-        leases.start(&party(B), begun, ms(1000));
+        leases.start(&party(A), begun, begun, ms(1000));
+        leases.start(&party(B), begun, begun, ms(1000));
         (leases, begun)
     }
 
@@ -188,6 +205,26 @@ mod tests {
         assert_eq!(leases.held[&party(B)].expires, begun + Duration::from_millis(1500));
     }
 
+    /// A broker that waited for its witnesses longer than a lease is answered all the same; a
+    /// host that held the grant back gains nothing by it.
+    #[test]
+    fn a_late_grant_is_no_lease_before_its_first_heartbeat() {
+        let (mut leases, begun) = two();
+        let after = |millis| begun + Duration::from_millis(millis);
+        leases.start(&party(B), begun, after(600), ms(1000));
+        assert!(!leases.confirmed());
+        assert_eq!(leases.due(after(600)), [party(A), party(B)]);
+        leases.sent(&party(B), nonce(1), after(600));
+        leases.renew(&answer(B, 1, LeaseVerdict::Go, 1000)).expect("go");
+        assert!(leases.confirmed());
+        assert_eq!(leases.held[&party(B)].expires, after(1600));
+
+        leases.start(&party(B), begun, after(5000), ms(1000));
+        leases.held.remove(&party(A));
+        assert_eq!(leases.check(after(5999)), Ok(()));
+        assert_eq!(leases.check(after(6000)), Err(Code::LeaseExpired));
+    }
+
     #[test]
     fn stop_is_stop() {
         let (mut leases, begun) = two();
@@ -199,7 +236,7 @@ mod tests {
     #[test]
     fn no_lease_is_longer_than_agreed_but_a_broker_may_shorten_it() {
         let (mut leases, begun) = two();
-        leases.start(&party(A), begun, ms(5000));
+        leases.start(&party(A), begun, begun, ms(5000));
         assert_eq!(leases.held[&party(A)].expires, begun + Duration::from_millis(1000));
         leases.sent(&party(A), nonce(1), begun);
         leases.renew(&answer(A, 1, LeaseVerdict::Go, 5000)).expect("go");

@@ -110,6 +110,7 @@ fn attempt(
 
     // 4. Grants of all brokers, or none is used.
     let granted = ask_for_grants(talk, evidence, &inputs)?;
+    talk.confirm_leases()?;
     facts.grants = listed_grants(&granted);
     facts.inputs = listed_inputs(order, &inputs);
 
@@ -178,7 +179,7 @@ fn ask_for_grants(
             };
             let holder = order.agreement.holder(party).ok_or(Code::HostMisbehaved)?;
             let granted = grants::open(&wanted, holder, &grant, &keys.opening)?;
-            talk.leases.start(party, asked, granted.lease);
+            talk.leases.start(party, asked, Instant::now(), granted.lease);
             Ok(granted)
         },
     )

@@ -8,6 +8,7 @@ use cordon_crypto::{
     AeadKey, Label, Random, SealedBox, SigningKey, commitment, mac, sha256, xor_split,
 };
 use cordon_protocol::agreement::{Agreement, Review};
+use cordon_protocol::message::MAX_REVIEW_BYTES;
 use cordon_protocol::release::{
     Assurance, Outcome, ReceiptGrant, ReceiptInput, ReceiptShare, ResultDocument, ReviewCopy,
     SealedOutcome,
@@ -163,9 +164,6 @@ pub(crate) fn receipt(
     let signed = Signed::sign(receipt, key).map_err(|_| Code::CannotSeal)?;
     Ok(signed.envelope().clone())
 }
-
-/// Three quarters of a mailbox's message, for base64.
-const MAX_REVIEW_BYTES: usize = cordon_protocol::message::MAX_MESSAGE_BYTES / 2;
 
 #[cfg(test)]
 mod tests;

@@ -129,6 +129,23 @@ impl<'g> Talk<'g> {
         Ok(answers.into_values().collect())
     }
 
+    /// Waits until no lease is in doubt: from then on keys may be used.
+    pub fn confirm_leases(&mut self) -> Result<(), Failure> {
+        while !self.leases.confirmed() {
+            // A lease that is never confirmed runs out, which ends this.
+            let until = Instant::now() + CONFIRMED_WITHIN;
+            match self.hear(until)? {
+                Heard::Nothing => return Err(Code::BrokerSilent.into()),
+                Heard::Broker(..)
+                | Heard::Range(_)
+                | Heard::Worker(..)
+                | Heard::WorkerTook(..)
+                | Heard::WorkerGone(..) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for what the current step must deal with, at most until then; renews leases and
     /// minds refusals on the way.
     pub fn hear(&mut self, until: Instant) -> Result<Heard, Failure> {
@@ -251,5 +268,7 @@ impl<'g> Talk<'g> {
     }
 }
 
+/// Longer than any lease.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(600);
 /// A code is a word, not a message.
 const MAX_CODE_BYTES: usize = 64;

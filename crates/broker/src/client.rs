@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cordon_crypto::SigningKey;
 use cordon_crypto::dsse::Envelope;
-use cordon_hub::signature::{KEY_HEADER, SIGNATURE_HEADER, SignedParts, TIME_HEADER};
+use cordon_hub::signature::{KEY_HEADER, SIGNATURE_HEADER, Service, SignedParts, TIME_HEADER};
 use cordon_hub::{Clock, SystemClock};
 use cordon_protocol::run::RunId;
 use cordon_types::Sha256Digest;
@@ -174,6 +174,7 @@ impl StaffClient {
         body: Vec<u8>,
     ) -> Result<T, ClientError> {
         let parts = SignedParts {
+            service: Service::Broker,
             method: method.as_str(),
             path,
             query: "",

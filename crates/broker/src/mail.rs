@@ -1,7 +1,8 @@
 //! The broker's mailbox at the hub: guards, requesters and other brokers write, the broker
 //! answers. It connects outwards only.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cordon_crypto::SigningKey;
@@ -17,6 +18,8 @@ use crate::service::{Broker, ServiceError};
 const POLL: Duration = Duration::from_secs(20);
 /// Pause after the hub failed to answer.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long messages may be worked on after the broker was asked to end.
+const DRAIN: Duration = Duration::from_secs(5);
 /// Messages that are worked on at once.
 const MAX_AT_ONCE: usize = 256;
 
@@ -28,11 +31,12 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let name = MailboxName::Party(broker.card().value().party.clone());
-    let mut inbox = Inbox::<ToBroker>::new(hub.clone(), name, key);
+    let mut inbox = Inbox::<ToBroker>::new(hub.clone(), name.clone(), key.clone());
+    let answered = Arc::new(Answered::new(Inbox::new(hub.clone(), name, key)));
     let permits = Arc::new(Semaphore::new(MAX_AT_ONCE));
     loop {
         let received = tokio::select! {
-            _ = stop.changed() => return,
+            _ = stop.changed() => break,
             received = inbox.receive(POLL) => received,
         };
         let deliveries = match received {
@@ -40,29 +44,100 @@ pub async fn serve(
             Err(error) => {
                 tracing::debug!(error = %error, "the hub did not answer");
                 tokio::select! {
-                    _ = stop.changed() => return,
+                    _ = stop.changed() => break,
                     () = tokio::time::sleep(PAUSE) => continue,
                 }
             }
         };
-        let Some(last) = deliveries.last().map(|delivery| delivery.cursor) else { continue };
         for delivery in deliveries {
-            let Ok(mail) = delivery.mail else {
-                tracing::info!(cursor = delivery.cursor, "a malformed message was dropped");
-                continue;
-            };
+            let open = answered.begin(delivery.cursor);
             let Ok(permit) = permits.clone().acquire_owned().await else { return };
             let (broker, hub) = (broker.clone(), hub.clone());
             tokio::spawn(async move {
-                answer(&broker, &hub, mail).await;
+                match delivery.mail {
+                    Ok(mail) => answer(&broker, &hub, mail).await,
+                    Err(_) => {
+                        tracing::info!(cursor = delivery.cursor, "a malformed message was dropped");
+                    }
+                }
+                open.end().await;
                 drop(permit);
             });
         }
-        // At least once: a message that is lost between here and its answer is asked again by
-        // whoever waits for the answer.
-        if let Err(error) = inbox.acknowledge(last).await {
+    }
+    // What is under way may finish; what does not is delivered again after the next start.
+    let all = u32::try_from(MAX_AT_ONCE).unwrap_or(u32::MAX);
+    let _ = tokio::time::timeout(DRAIN, permits.acquire_many(all)).await;
+}
+
+/// Which messages are answered. The hub is told to forget a message only when it and all before
+/// it are: a broker that is killed gets what it had not answered again.
+struct Answered {
+    inbox: Inbox<ToBroker>,
+    cursors: Mutex<Cursors>,
+}
+
+#[derive(Default)]
+struct Cursors {
+    open: BTreeSet<u64>,
+    last: u64,
+    acknowledged: u64,
+}
+
+impl Cursors {
+    fn begin(&mut self, cursor: u64) {
+        self.open.insert(cursor);
+        self.last = self.last.max(cursor);
+    }
+
+    /// What may be acknowledged after this one, if that is more than before.
+    fn end(&mut self, cursor: u64) -> Option<u64> {
+        self.open.remove(&cursor);
+        let upto = self.open.first().map_or(self.last, |first| first.saturating_sub(1));
+        if upto <= self.acknowledged {
+            return None;
+        }
+        self.acknowledged = upto;
+        Some(upto)
+    }
+}
+
+impl Answered {
+    fn new(inbox: Inbox<ToBroker>) -> Self {
+        Self { inbox, cursors: Mutex::default() }
+    }
+
+    fn begin(self: &Arc<Self>, cursor: u64) -> OpenMessage {
+        self.lock().begin(cursor);
+        OpenMessage { answered: self.clone(), cursor }
+    }
+
+    // A panic cannot leave the numbers half changed.
+    fn lock(&self) -> MutexGuard<'_, Cursors> {
+        self.cursors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A message that is not answered yet.
+struct OpenMessage {
+    answered: Arc<Answered>,
+    cursor: u64,
+}
+
+impl OpenMessage {
+    async fn end(self) {
+        let upto = self.answered.lock().end(self.cursor);
+        let Some(upto) = upto else { return };
+        if let Err(error) = self.answered.inbox.acknowledge(upto).await {
             tracing::debug!(error = %error, "the hub did not take the acknowledgement");
         }
+    }
+}
+
+impl Drop for OpenMessage {
+    /// A message that makes its task panic is not kept for ever.
+    fn drop(&mut self) {
+        self.answered.lock().open.remove(&self.cursor);
     }
 }
 
@@ -131,5 +206,24 @@ async fn act(
             let checkpoint = checkpoint.map_err(|error| (error.into(), None))?;
             Ok(FromBroker::LastCheckpoint { checkpoint })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_acknowledged_when_it_and_all_before_it_are_answered() {
+        let mut cursors = Cursors::default();
+        for cursor in [5, 6, 7] {
+            cursors.begin(cursor);
+        }
+        assert_eq!(cursors.end(6), Some(4));
+        assert_eq!(cursors.end(5), Some(6));
+        cursors.begin(9);
+        assert_eq!(cursors.end(7), Some(8));
+        assert_eq!(cursors.end(9), Some(9));
+        assert_eq!(cursors.end(9), None);
     }
 }

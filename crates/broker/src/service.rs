@@ -17,7 +17,7 @@ use std::time::Duration;
 use cordon_crypto::dsse::Signed;
 use cordon_crypto::{Random, SigningKey, SystemRandom, VerifyingKey};
 use cordon_govern::grant::{Challenged, Session};
-use cordon_govern::{BrokerState, Denial, Directory, Policy, Recognized};
+use cordon_govern::{BrokerState, Code, Denial, Directory, Policy, Recognized};
 use cordon_hub::Clock;
 use cordon_hub::client::Client as HubClient;
 use cordon_keystore::process::Client as KeyClient;
@@ -58,6 +58,10 @@ pub struct Broker {
     directory: RwLock<Arc<Directory>>,
     key_states: RwLock<HashMap<(DatasetId, u32), KeyState>>,
     outputs_changed: Notify,
+    /// One enrolment at a time: each is checked against all that are there.
+    enrolling: tokio::sync::Mutex<()>,
+    /// How many refusals of strangers were recorded lately.
+    strangers: Mutex<Strangers>,
     /// Outputs whose refusal is recorded already.
     refused_outputs: Mutex<HashSet<RunId>>,
 }
@@ -105,6 +109,8 @@ impl Broker {
             directory: RwLock::new(Arc::new(directory)),
             key_states: RwLock::default(),
             outputs_changed: Notify::new(),
+            enrolling: tokio::sync::Mutex::default(),
+            strangers: Mutex::default(),
             refused_outputs: Mutex::default(),
         };
         let keys = broker.keys.status().await.map_err(ServiceError::Keys)?;
@@ -215,6 +221,10 @@ impl Broker {
 
     /// Records a refusal with its full reasons, and hands it on.
     async fn refuse(&self, denial: Denial) -> ServiceError {
+        if is_of_a_stranger(denial.code()) && !lock(&self.strangers).one_more(self.now()) {
+            tracing::warn!(code = denial.code().as_str(), "refused, and too often to record it");
+            return ServiceError::from(denial);
+        }
         let entry = denial.entry().clone();
         let reasons = denial.reasons().join("\n").into_bytes();
         let recorded = self
@@ -320,6 +330,41 @@ impl Broker {
     }
 }
 
+/// Whether anybody at all could bring such a refusal about, by sending something to the mailbox.
+fn is_of_a_stranger(code: Code) -> bool {
+    matches!(
+        code,
+        Code::DocumentInvalid
+            | Code::SignerUnknown
+            | Code::AgreementSigner
+            | Code::RequestSigner
+            | Code::NotChallenged
+            | Code::NotAHolder
+            | Code::DirectoryMismatch
+    )
+}
+
+/// Keeps strangers from filling the log: their refusals are recorded up to a number per hour.
+#[derive(Debug, Default)]
+struct Strangers {
+    hour: u64,
+    recorded: u32,
+}
+
+impl Strangers {
+    /// Far more than honest mistakes make, and some 10 MB of log a day at most.
+    const PER_HOUR: u32 = 600;
+
+    fn one_more(&mut self, now: UnixSeconds) -> bool {
+        let hour = now.get() / 3600;
+        if hour != self.hour {
+            *self = Self { hour, recorded: 0 };
+        }
+        self.recorded += 1;
+        self.recorded <= Self::PER_HOUR
+    }
+}
+
 /// Appends an entry in the transaction of the record that it tells of.
 pub(crate) async fn append(
     connection: &mut SqliteConnection,
@@ -362,5 +407,21 @@ fn public_sentence(error: &ServiceError) -> &'static str {
         ServiceError::Keys(_) => "The broker's key process refuses.",
         ServiceError::Unavailable(_) => "The broker cannot do this now; try again.",
         ServiceError::Internal(_) => "The broker failed.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_fill_an_hour_and_not_the_log() {
+        let mut strangers = Strangers::default();
+        let now = UnixSeconds::new(1_700_000_000);
+        for _ in 0..Strangers::PER_HOUR {
+            assert!(strangers.one_more(now));
+        }
+        assert!(!strangers.one_more(now));
+        assert!(strangers.one_more(now.plus_seconds(3600)));
     }
 }

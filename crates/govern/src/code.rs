@@ -107,6 +107,9 @@ codes! {
     DirectoryMismatch, "directory_mismatch",
         "The agreement names keys that this broker has not enrolled.";
     /// Development meets production.
+    /// Somebody of this name, or with this key, is enrolled already.
+    DirectoryConflict, "directory_conflict",
+        "Somebody of this name, or with this key, is enrolled already.";
     ProfileMismatch, "profile_mismatch",
         "The agreement is of another profile than this broker.";
     /// The dataset is not what was agreed.

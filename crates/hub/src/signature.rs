@@ -1,6 +1,6 @@
 //! Signed requests: who may read a mailbox, write an object, claim a run; at a broker, who asks.
 //!
-//! The caller signs method, path, query, time and the digest of the body with its Ed25519 key
+//! The caller signs the kind of service that it asks, method, path, query, time and the digest of the body with its Ed25519 key
 //! (label `RequestSignature`) and sends key, time and signature in three headers. A signature
 //! counts for five minutes around its time. Within them a request can be repeated by whoever
 //! saw it, which TLS prevents and which changes nothing: every signed request is idempotent, or
@@ -22,9 +22,20 @@ pub(crate) const SIGNED_HEADERS: [&str; 3] = [KEY_HEADER, TIME_HEADER, SIGNATURE
 /// Clocks of hub and caller may differ by this much.
 pub const TOLERANCE_SECONDS: u64 = 300;
 
+/// Whom a signed request is for: what the hub is sent, it cannot send to a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// The hub.
+    Hub,
+    /// The staff interface of the signer's own broker.
+    Broker,
+}
+
 /// What is signed.
 #[derive(Clone, Copy, Debug)]
 pub struct SignedParts<'a> {
+    /// Who is asked.
+    pub service: Service,
     /// `GET`, `PUT`, ….
     pub method: &'a str,
     /// As it stands in the request line, percent-encoded.
@@ -65,6 +76,10 @@ impl SignedParts<'_> {
         labelled_digest(
             Label::RequestSignature,
             &[
+                match self.service {
+                    Service::Hub => b"hub".as_slice(),
+                    Service::Broker => b"broker".as_slice(),
+                },
                 self.method.as_bytes(),
                 self.path.as_bytes(),
                 self.query.as_bytes(),
@@ -116,6 +131,7 @@ mod tests {
 
     fn parts() -> SignedParts<'static> {
         SignedParts {
+            service: Service::Hub,
             method: "GET",
             path: "/v1/mailboxes/hospital-a",
             query: "after=3",
@@ -143,6 +159,7 @@ mod tests {
         assert_eq!(verify_at(parts(), key(1), NOW), Ok(key(1)));
         assert_eq!(verify_at(parts(), key(2), NOW), Err(SignatureRefusal::Mismatch));
         let other = [
+            SignedParts { service: Service::Broker, ..parts() },
             SignedParts { method: "DELETE", ..parts() },
             SignedParts { path: "/v1/mailboxes/hospital-b", ..parts() },
             SignedParts { query: "after=2", ..parts() },

@@ -9,7 +9,7 @@ use cordon_crypto::{Label, Random, RecipientKey, SealedBox, sha256};
 use cordon_protocol::agreement::DatasetTerms;
 use cordon_protocol::dataset::{column_key, footer_key};
 use cordon_protocol::entry::Action;
-use cordon_protocol::grant::{GrantedDataset, KeyName};
+use cordon_protocol::grant::{GrantedDataset, KeyName, MAX_GRANT_KEYS};
 use cordon_protocol::{Agreement, ClearanceContext, GrantContext};
 use cordon_types::{Base64Bytes, Secret, Sha256Digest};
 use serde::{Deserialize, Serialize};
@@ -258,9 +258,6 @@ fn is_agreed(agreed: &DatasetTerms, key: &KeyName) -> bool {
         None => true,
     })
 }
-
-/// Most keys of one grant. Its context must fit its document's 256 KiB; this is reached first.
-const MAX_GRANT_KEYS: usize = 4096;
 
 #[cfg(test)]
 mod tests;

@@ -30,7 +30,8 @@ pub struct Manifest {
 
 impl Document for Manifest {
     const PAYLOAD_TYPE: &'static str = "application/vnd.cordon.manifest.v1+json";
-    const MAX_BYTES: usize = 4 * 1024 * 1024;
+    /// Some three thousand files; manifests travel in messages of [`crate::message`].
+    const MAX_BYTES: usize = 1024 * 1024;
 }
 
 /// One sealed table.

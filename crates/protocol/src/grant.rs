@@ -46,6 +46,10 @@ impl Document for GrantContext {
     const PAYLOAD_TYPE: &'static str = "application/vnd.cordon.grant-context.v1+json";
 }
 
+/// Most keys of one grant: with names of full length, context and box stay within the 256 KiB of
+/// a document. Agreements are held to it, so that no run fails over it.
+pub const MAX_GRANT_KEYS: usize = 1024;
+
 /// Keys of one dataset version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -14,6 +14,11 @@ use crate::run::RunId;
 
 /// Largest message in a mailbox: evidence, grants and receipts fit many times.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Most bytes that the review copies for one holder may hold together: in base64, with receipt and
+/// share, they are one message.
+pub const MAX_REVIEW_BYTES: usize = MAX_MESSAGE_BYTES / 2;
+/// Most bytes of all manifests that a broker sends with a challenge, likewise.
+pub const MAX_MANIFESTS_BYTES: usize = MAX_MESSAGE_BYTES / 2;
 
 /// To a broker, in the mailbox of its party.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -274,7 +274,7 @@ async fn open_result(
         }
     }
     ensure!(equal > 0, "nothing is shown");
-    let said = format!("{equal} numbers equal the truth, {withheld} groups withheld");
+    let said = format!("{equal} numbers equal the truth; groups withheld: {withheld}");
     Ok((table, said))
 }
 

@@ -12,6 +12,7 @@ use cordon_protocol::agreement::{
 };
 use cordon_protocol::dataset::TableSchema;
 use cordon_protocol::evidence::{SandboxLevel, TeeKind};
+use cordon_protocol::message::MAX_REVIEW_BYTES;
 use cordon_protocol::party::{PartyCard, PersonCard, Profile};
 use cordon_protocol::run::ParameterValue;
 use cordon_protocol::worker::{Job, JobLimits, JobSource, Mode, PlanReport};
@@ -153,6 +154,8 @@ pub fn propose(
     let development = holders.iter().any(|(_, profile)| *profile == Profile::Development);
     let holders: Vec<Holder> = holders.into_iter().map(|(holder, _)| holder).collect();
     let others = u32::try_from(holders.len().saturating_sub(1)).unwrap_or(u32::MAX);
+    let copies = holders.iter().map(|holder| holder.reviewers.len()).max().unwrap_or_default();
+    let max_bytes = MAX_RESULT_BYTES.min(u32::try_from(MAX_REVIEW_BYTES / copies.max(1))?);
     let mut recipients = vec![requester.in_agreement()];
     for person in &draft.recipients {
         recipients.push(look_up(known, person)?);
@@ -200,7 +203,7 @@ pub fn propose(
             }),
             review: draft.review,
             max_rows: MAX_ROWS,
-            max_bytes: MAX_RESULT_BYTES,
+            max_bytes,
         },
         witness_quorum: draft.witness_quorum.unwrap_or(others),
         limits: Limits {

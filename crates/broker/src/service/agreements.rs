@@ -8,6 +8,7 @@ use cordon_govern::{
 };
 use cordon_protocol::decision::Verdict;
 use cordon_protocol::entry::{Action, Actor};
+use cordon_protocol::message::MAX_MANIFESTS_BYTES;
 use cordon_protocol::{Agreement, RunId};
 use cordon_types::{Sha256Digest, UnixSeconds};
 
@@ -93,10 +94,14 @@ impl Broker {
             Ok(recognized) => recognized,
             Err(error) => return Ok(Err(error)),
         };
+        let mut size = 0;
         for terms in &recognized.own_holder().datasets {
             let manifest = datasets::newest(self.store.readers(), &terms.dataset).await?;
             let checked = match manifest {
-                Some(manifest) => check_dataset(&recognized, &manifest).map(|_| ()),
+                Some(manifest) => {
+                    size += manifest.envelope().to_json().len();
+                    check_dataset(&recognized, &manifest).map(|_| ()).and(check_size(size))
+                }
                 None => Err(AgreementError {
                     code: Code::DatasetMismatch,
                     field: format!("datasets[{}]", terms.dataset),
@@ -214,4 +219,17 @@ impl Broker {
         let now: UnixSeconds = self.now();
         self.refuse(error.deny(&self.directory(), action, agreement, run, now)).await
     }
+}
+
+/// A guard gets the manifests of all agreed datasets in one message.
+fn check_size(manifests: usize) -> Result<(), AgreementError> {
+    if manifests <= MAX_MANIFESTS_BYTES {
+        return Ok(());
+    }
+    Err(AgreementError {
+        code: Code::DatasetMismatch,
+        field: "datasets".into(),
+        expected: format!("manifests of {MAX_MANIFESTS_BYTES} bytes together"),
+        found: format!("{manifests} bytes: seal larger files, or agree on fewer datasets"),
+    })
 }

@@ -1,9 +1,13 @@
 //! Enrolment: an administrator says that a card's owner is known here, after people compared
 //! fingerprints.
 
-use cordon_govern::document::{check_enrolment, check_party_card, check_person_card};
+use cordon_crypto::dsse::Signed;
+use cordon_govern::document::{
+    DocumentError, check_enrolment, check_party_card, check_person_card,
+};
+use cordon_govern::{Code, Directory};
 use cordon_protocol::entry::Action;
-use cordon_protocol::party::Role;
+use cordon_protocol::party::{PartyCard, PersonCard, Role};
 
 use super::{Broker, ServiceError, append};
 use crate::api::{Enrol, Recorded};
@@ -15,10 +19,10 @@ impl Broker {
     /// # Errors
     /// If card or enrolment do not hold, or the party is enrolled with another card.
     pub async fn enrol_party(&self, enrol: &Enrol) -> Result<Recorded, ServiceError> {
+        let _alone = self.enrolling.lock().await;
         let (now, known) = (self.now(), self.directory());
-        let refuse = |error: cordon_govern::document::DocumentError| {
-            error.deny(&known, Action::PartyEnrolled, None, None, now)
-        };
+        let refuse =
+            |error: DocumentError| error.deny(&known, Action::PartyEnrolled, None, None, now);
         let card = match check_party_card(&enrol.card, self.card.value().profile) {
             Ok(card) => card,
             Err(error) => return Err(self.refuse(refuse(error)).await),
@@ -27,6 +31,10 @@ impl Broker {
             Ok(enrolment) => enrolment,
             Err(error) => return Err(self.refuse(refuse(error)).await),
         };
+        let fits = self.fits([card.clone()], []).await?;
+        if let Err(error) = fits {
+            return Err(self.refuse(refuse(error)).await);
+        }
         self.keys
             .enrol(enrol.card.clone(), enrol.enrolment.clone())
             .await
@@ -57,10 +65,10 @@ impl Broker {
     /// # Errors
     /// If card or enrolment do not hold, or the person is enrolled already.
     pub async fn enrol_person(&self, enrol: &Enrol) -> Result<Recorded, ServiceError> {
+        let _alone = self.enrolling.lock().await;
         let (now, known) = (self.now(), self.directory());
-        let refuse = |error: cordon_govern::document::DocumentError| {
-            error.deny(&known, Action::PersonEnrolled, None, None, now)
-        };
+        let refuse =
+            |error: DocumentError| error.deny(&known, Action::PersonEnrolled, None, None, now);
         let card = match check_person_card(&enrol.card) {
             Ok(card) => card,
             Err(error) => return Err(self.refuse(refuse(error)).await),
@@ -69,10 +77,14 @@ impl Broker {
             Ok(enrolment) => enrolment,
             Err(error) => return Err(self.refuse(refuse(error)).await),
         };
+        let roles = enrolment.value().roles.clone();
+        let fits = self.fits([], [(card.clone(), roles.clone())]).await?;
+        if let Err(error) = fits {
+            return Err(self.refuse(refuse(error)).await);
+        }
         let actor = self.person(&enrolment.value().administrator, Some(Role::Administrator));
         let entry = self.entry(actor, Action::PersonEnrolled, card.digest());
         let (digest, nonce) = (card.digest(), enrolment.value().nonce);
-        let roles = enrolment.value().roles.clone();
         let index = self
             .store
             .write(move |c| {
@@ -87,5 +99,24 @@ impl Broker {
         self.log.wake();
         self.refresh_directory().await?;
         Ok(Recorded { digest, entry: Some(index) })
+    }
+
+    /// Whether the directory with these would still be one, looked at before anything of them is
+    /// stored: a name twice or a key twice would keep the broker from starting again.
+    async fn fits(
+        &self,
+        new_parties: impl IntoIterator<Item = Signed<PartyCard>>,
+        new_people: impl IntoIterator<Item = (Signed<PersonCard>, Vec<Role>)>,
+    ) -> Result<Result<(), DocumentError>, ServiceError> {
+        let mut parties = directory::parties(self.store.readers()).await?;
+        let people = directory::people(self.store.readers()).await?;
+        let mut people: Vec<_> =
+            people.into_iter().map(|person| (person.card, person.roles)).collect();
+        parties.extend(new_parties);
+        people.extend(new_people);
+        Ok(Directory::new(&self.card, parties, people).map(|_| ()).map_err(|error| DocumentError {
+            code: Code::DirectoryConflict,
+            reason: error.to_string(),
+        }))
     }
 }

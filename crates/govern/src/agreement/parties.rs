@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cordon_protocol::Agreement;
 use cordon_protocol::agreement::{Holder, Person, Review};
+use cordon_protocol::grant::MAX_GRANT_KEYS;
 use cordon_protocol::party::witness_name;
 use cordon_tlog::KeyName;
 
@@ -46,6 +47,10 @@ fn check_holder(agreement: &Agreement, holder: &Holder) -> Result<(), AgreementE
     let datasets: Vec<_> = holder.datasets.iter().map(|terms| &terms.dataset).collect();
     count(&at("datasets"), datasets.len(), 1..=MAX_DATASETS)?;
     ascending(&at("datasets"), &datasets)?;
+    // A footer key for each table, and its columns.
+    let tables = holder.datasets.iter().flat_map(|terms| terms.columns.values());
+    let keys: usize = tables.map(|columns| 1 + columns.len()).sum();
+    count(&at("datasets.keys"), keys, 1..=MAX_GRANT_KEYS)?;
 
     let rule = &holder.approvals;
     let malformed = |expected: String, found: String| {

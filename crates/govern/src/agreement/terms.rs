@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use cordon_protocol::Agreement;
 use cordon_protocol::agreement::Gate;
 use cordon_protocol::evidence::TeeKind;
+use cordon_protocol::message::MAX_REVIEW_BYTES;
 use cordon_protocol::party::Profile;
 
 use super::{AgreementError, ascending, count};
@@ -16,7 +17,7 @@ pub const MIN_CELL_FLOOR: u32 = 5;
 /// What to propose: no cell of 1 to 10 (the CMS cell size policy).
 pub const DEFAULT_MIN_CELL: u32 = 11;
 /// Most bytes of a result: figures, not records.
-pub const MAX_OUTPUT_BYTES: u32 = 8 * 1024 * 1024;
+pub const MAX_OUTPUT_BYTES: u32 = 2 * 1024 * 1024;
 /// Most runs of one agreement.
 pub const MAX_RUNS: u32 = 10_000;
 /// How long a run may take: a second to a day.
@@ -87,7 +88,11 @@ fn check_output(agreement: &Agreement) -> Result<(), AgreementError> {
     within("output.gate.round_to", gate.round_to, 1..=MAX_ROUNDING)?;
     let most_rows = u32::try_from(cordon_egress::MAX_ROWS).unwrap_or(u32::MAX);
     within("output.max_rows", output.max_rows, 1..=most_rows)?;
-    within("output.max_bytes", output.max_bytes, 1..=MAX_OUTPUT_BYTES)
+    // Each reviewer of a holder gets a copy, all in one message.
+    let reviewers = agreement.holders.iter().map(|holder| holder.reviewers.len()).max();
+    let copies = u32::try_from(reviewers.unwrap_or_default().max(1)).unwrap_or(u32::MAX);
+    let most_bytes = u32::try_from(MAX_REVIEW_BYTES).unwrap_or(u32::MAX) / copies;
+    within("output.max_bytes", output.max_bytes, 1..=MAX_OUTPUT_BYTES.min(most_bytes))
 }
 
 fn check_quorum(agreement: &Agreement) -> Result<(), AgreementError> {

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Client, ClientError};
 use crate::api::{MAX_CODE_BYTES, ProblemBody, is_code};
-use crate::signature::{KEY_HEADER, SIGNATURE_HEADER, SignedParts, TIME_HEADER};
+use crate::signature::{KEY_HEADER, SIGNATURE_HEADER, Service, SignedParts, TIME_HEADER};
 
 /// First pause between attempts; doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -247,6 +247,7 @@ impl Client {
         };
         if let Some(key) = key {
             let parts = SignedParts {
+                service: Service::Hub,
                 method: call.method.as_str(),
                 path: url.path(),
                 query: url.query().unwrap_or_default(),

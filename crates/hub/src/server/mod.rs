@@ -56,7 +56,8 @@ use self::problem::{Code, Problem};
 use self::runs::Runs;
 use crate::clock::{Clock, SystemClock};
 use crate::signature::{
-    KEY_HEADER, SIGNATURE_HEADER, SIGNED_HEADERS, SignatureHeaders, SignedParts, TIME_HEADER,
+    KEY_HEADER, SIGNATURE_HEADER, SIGNED_HEADERS, Service, SignatureHeaders, SignedParts,
+    TIME_HEADER,
 };
 
 pub use self::listen::{ServeError, TlsIdentity, TlsIdentityError};
@@ -323,6 +324,7 @@ impl Hub {
             signature: text(&parts.headers, SIGNATURE_HEADER),
         };
         let signed = SignedParts {
+            service: Service::Hub,
             method: parts.method.as_str(),
             path: parts.uri.path(),
             query: parts.uri.query().unwrap_or_default(),

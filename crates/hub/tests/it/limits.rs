@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cordon_crypto::sha256;
-use cordon_hub::signature::SignedParts;
+use cordon_hub::signature::{Service, SignedParts};
 use reqwest::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -15,7 +15,8 @@ use crate::support::{Hub, code, refusal};
 /// Sends a header that announces `length` bytes, and none of them.
 async fn announce(hub: &Hub, method: &str, target: &str, length: u64) -> String {
     let digest = sha256(&[b"never sent"]);
-    let parts = SignedParts { method, path: target, query: "", body: digest };
+    let parts =
+        SignedParts { service: Service::Hub, method, path: target, query: "", body: digest };
     let signature: String = hub
         .headers(BROKER, parts)
         .iter()

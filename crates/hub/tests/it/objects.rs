@@ -99,6 +99,7 @@ async fn bytes_under_another_digest_are_refused_and_leave_nothing() {
     let promised = sha256(&[b"what was promised"]);
     let path = format!("/v1/objects/{}", promised.to_hex());
     let parts = cordon_hub::signature::SignedParts {
+        service: cordon_hub::signature::Service::Hub,
         method: "PUT",
         path: &path,
         query: "",

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use cordon_crypto::sha256;
-use cordon_hub::signature::{KEY_HEADER, SIGNATURE_HEADER, SignedParts, TOLERANCE_SECONDS};
+use cordon_hub::signature::{
+    KEY_HEADER, SIGNATURE_HEADER, Service, SignedParts, TOLERANCE_SECONDS,
+};
 use reqwest::{Method, RequestBuilder};
 
 use crate::fixture::{BROKER, STRANGER, public, register};
@@ -75,12 +77,14 @@ async fn signatures_of_other_requests_are_refused() {
     for (method, path) in TARGETS {
         let (target, body) = target(&method, path);
         let parts = SignedParts {
+            service: Service::Hub,
             method: method.as_str(),
             path: &target,
             query: "",
             body: sha256(&[body]),
         };
         let others = [
+            SignedParts { service: Service::Broker, ..parts },
             SignedParts { method: "POST", ..parts },
             SignedParts { path: "/v1/other", ..parts },
             SignedParts { query: "after=1", ..parts },
@@ -101,7 +105,13 @@ async fn signatures_of_other_requests_are_refused() {
 async fn somebody_elses_name_on_a_signature_is_refused() {
     let hub = hub().await;
     let (target, body) = target(&Method::PUT, TARGETS[0].1);
-    let parts = SignedParts { method: "PUT", path: &target, query: "", body: sha256(&[body]) };
+    let parts = SignedParts {
+        service: Service::Hub,
+        method: "PUT",
+        path: &target,
+        query: "",
+        body: sha256(&[body]),
+    };
     for (replaced, with) in
         [(KEY_HEADER, public(BROKER).to_string()), (SIGNATURE_HEADER, "AAAA".to_owned())]
     {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cordon_crypto::{SigningKey, sha256};
 use cordon_hub::client::{Client, ClientConfig, ClientError};
 use cordon_hub::server::{ServerConfig, serve};
-use cordon_hub::signature::{KEY_HEADER, SIGNATURE_HEADER, SignedParts, TIME_HEADER};
+use cordon_hub::signature::{KEY_HEADER, SIGNATURE_HEADER, Service, SignedParts, TIME_HEADER};
 use cordon_hub::{Clock, api::ProblemBody};
 use cordon_types::{Secret, UnixMillis};
 use reqwest::{Method, RequestBuilder, Response, Url};
@@ -124,6 +124,7 @@ impl Hub {
         let body = body.into();
         let url = Url::parse(&format!("{}{target}", self.url)).expect("a url");
         let parts = SignedParts {
+            service: Service::Hub,
             method: method.as_str(),
             path: url.path(),
             query: url.query().unwrap_or_default(),

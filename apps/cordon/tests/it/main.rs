@@ -1,0 +1,9 @@
+//! The program as people use it: every command as a process, real hubs, brokers and hosts on
+//! loopback, guards and engines in their sandboxes.
+#![expect(clippy::disallowed_methods, reason = "tests read and write what programs do")]
+
+mod demo;
+mod place;
+mod programs;
+mod real_data;
+mod usage;

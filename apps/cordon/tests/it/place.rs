@@ -1,0 +1,226 @@
+//! Two hospitals, a university, a hub and a host, set up by commands only, as in
+//! `docs/quickstart.md`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::programs::{Service, beside, cordon};
+
+/// The hospitals.
+pub const PARTIES: [&str; 2] = ["hospital-a", "hospital-b"];
+
+/// All that runs.
+pub struct Place {
+    pub folder: TempDir,
+    pub hub: String,
+    pub hospitals: Vec<Hospital>,
+    researcher: PathBuf,
+    _services: Vec<Service>,
+}
+
+/// A hospital with its broker.
+pub struct Hospital {
+    pub party: &'static str,
+    pub folder: PathBuf,
+    pub broker: String,
+}
+
+impl Hospital {
+    pub fn path(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+
+    /// Runs a command at this hospital's broker, as one of its people.
+    pub fn at(&self, command: &[&str], person: &str) -> Value {
+        let key = self.path(&format!("{person}.key"));
+        let mut arguments = command.to_vec();
+        arguments.extend(["--broker", &self.broker, "--as", &key]);
+        cordon(&arguments)
+    }
+}
+
+impl Place {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let hub = Service::start(
+            &["hub", "--folder", &path("hub"), "--listen", "127.0.0.1:0"],
+            "listening ",
+        );
+        let root = tee_root(folder.path());
+        let mut services = Vec::new();
+        let mut hospitals = Vec::new();
+        for party in PARTIES {
+            let folder = folder.path().join(party);
+            fs::create_dir(&folder).expect("a folder");
+            for person in ["administrator", "steward", "officer", "reviewer"] {
+                new_person(&folder, party, person);
+            }
+            let path = |name: &str| folder.join(name).display().to_string();
+            cordon(&[
+                "init",
+                "party",
+                "--party",
+                party,
+                "--profile",
+                "development",
+                "--log-origin",
+                &format!("broker.{party}.example/log"),
+                "--folder",
+                &path("broker"),
+                "--key-file",
+                &path("root.key"),
+                "--administrator",
+                &path("administrator.json"),
+            ]);
+            let broker = Service::start(
+                &[
+                    "broker",
+                    "--folder",
+                    &path("broker"),
+                    "--listen",
+                    "127.0.0.1:0",
+                    "--hub",
+                    &hub.first,
+                    "--key-file",
+                    &path("root.key"),
+                    "--software-root",
+                    &root,
+                ],
+                "listening ",
+            );
+            hospitals.push(Hospital { party, broker: broker.first.clone(), folder });
+            services.push(broker);
+        }
+        new_person(folder.path(), "university", "researcher");
+        services.push(Service::start(
+            &[
+                "host",
+                "--hub",
+                &hub.first,
+                "--key",
+                &path("host.key"),
+                "--guard",
+                &beside("cordon-enclave").display().to_string(),
+                "--engine",
+                &beside("cordon-engine-sql").display().to_string(),
+                "--software-root-key",
+                &path("tee.key"),
+            ],
+            "claiming runs",
+        ));
+        let place = Self {
+            researcher: folder.path().join("researcher.key"),
+            hub: hub.first.clone(),
+            hospitals,
+            _services: [services, vec![hub]].into_iter().flatten().collect(),
+            folder,
+        };
+        place.enrol();
+        place
+    }
+
+    fn enrol(&self) {
+        for own in &self.hospitals {
+            let enrol = |card: String, roles: &[&str]| {
+                let mut command = vec!["party", "enrol", &card];
+                roles.iter().for_each(|role| command.extend(["--role", role]));
+                own.at(&command, "administrator");
+            };
+            enrol(own.path("steward.json"), &["steward"]);
+            enrol(own.path("officer.json"), &["data_protection_officer"]);
+            enrol(own.path("reviewer.json"), &["reviewer"]);
+            let researcher = self.folder.path().join("researcher.json");
+            enrol(researcher.display().to_string(), &["researcher"]);
+            for other in self.hospitals.iter().filter(|other| other.party != own.party) {
+                enrol(other.path("broker/card.json"), &[]);
+                enrol(other.path("reviewer.json"), &[]);
+            }
+        }
+    }
+
+    /// Seals and publishes a dataset at a hospital.
+    pub fn seal(&self, hospital: &Hospital, dataset: &str, source: &[&str]) -> Value {
+        let out = hospital.path(&format!("sealed-{dataset}"));
+        let (card, manifest_key) =
+            (hospital.path("broker/card.json"), hospital.path("broker.manifest.key"));
+        let subject_key = hospital.path("broker.subject.key");
+        let mut command = vec!["dataset", "seal", "--card", &card, "--manifest-key", &manifest_key];
+        command.extend(["--subject-key", &subject_key, "--dataset", dataset, "--version", "1"]);
+        command.extend(["--strict", "--out", &out]);
+        command.extend(source);
+        let sealed = cordon(&command);
+        cordon(&["dataset", "inspect", &out, "--verify"]);
+        hospital.at(&["dataset", "publish", &out, "--hub", &self.hub], "steward");
+        sealed
+    }
+
+    /// Runs a command as the researcher, at the hub.
+    pub fn research(&self, command: &[&str]) -> Value {
+        let key = self.researcher.display().to_string();
+        let mut arguments = command.to_vec();
+        arguments.extend(["--hub", &self.hub, "--as", &key]);
+        cordon(&arguments)
+    }
+
+    /// From a draft to an agreement that everybody approved.
+    pub fn agree(&self, draft: &Value) -> String {
+        let file = self.folder.path().join("study.json");
+        fs::write(&file, draft.to_string()).expect("a draft");
+        let answer = self.research(&[
+            "study",
+            "propose",
+            "--draft",
+            &file.display().to_string(),
+            "--engine",
+            &beside("cordon-engine-sql").display().to_string(),
+            "--guard",
+            &beside("cordon-enclave").display().to_string(),
+        ]);
+        let digest = answer["agreement"].as_str().expect("a digest").to_owned();
+        for hospital in &self.hospitals {
+            for person in ["steward", "officer"] {
+                hospital.at(&["study", "approve", &digest, "--digest", &digest], person);
+            }
+        }
+        digest
+    }
+
+    /// Runs an agreement and opens the result.
+    pub fn result(&self, agreement: &str) -> Value {
+        let status = self.research(&["run", "start", "--agreement", agreement, "--wait"]);
+        let run = status["run"].as_str().expect("a run").to_owned();
+        self.research(&["run", "output", "open", &run])
+    }
+}
+
+fn new_person(folder: &Path, party: &str, person: &str) {
+    let path = |name: &str| folder.join(name).display().to_string();
+    cordon(&[
+        "init",
+        "person",
+        "--party",
+        party,
+        "--person",
+        person,
+        "--out",
+        &path(&format!("{person}.key")),
+        "--card",
+        &path(&format!("{person}.json")),
+    ]);
+}
+
+/// Makes the root of a software TEE; gives its public key.
+fn tee_root(folder: &Path) -> String {
+    let key = folder.join("tee.key");
+    let made =
+        Command::new(beside("cordon-softtee")).args(["init", "--root-key"]).arg(&key).status();
+    assert!(made.expect("it starts").success());
+    let shown =
+        Command::new(beside("cordon-softtee")).args(["show", "--root-key"]).arg(&key).output();
+    crate::programs::text(&shown.expect("it starts").stdout).trim().to_owned()
+}
