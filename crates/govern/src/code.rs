@@ -106,10 +106,10 @@ codes! {
     /// A key in the agreement is not the one that was enrolled.
     DirectoryMismatch, "directory_mismatch",
         "The agreement names keys that this broker has not enrolled.";
-    /// Development meets production.
     /// Somebody of this name, or with this key, is enrolled already.
     DirectoryConflict, "directory_conflict",
         "Somebody of this name, or with this key, is enrolled already.";
+    /// Development meets production.
     ProfileMismatch, "profile_mismatch",
         "The agreement is of another profile than this broker.";
     /// The dataset is not what was agreed.

