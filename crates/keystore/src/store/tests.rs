@@ -248,7 +248,7 @@ fn what_a_crash_left_behind_is_shredded_when_the_store_is_opened() {
     let folder = fixture.keys_folder();
     let old = fs::read(folder.join(kek(3, 1))).unwrap();
     fixture.store.rewrap(&name("ehr"), 3, &mut fixture.random).unwrap();
-    let put_back = |folder: &Path, kek: String| crate::files::replace(&folder.join(kek), &old);
+    let put_back = |folder: &Path, kek: String| files::replace(&folder.join(kek), &old);
     let fixture = fixture.reopen(|folder| put_back(folder, kek(3, 1)).unwrap()).unwrap();
     assert!(!folder.join(kek(3, 1)).exists());
     assert!(folder.join(kek(3, 2)).exists());
@@ -282,7 +282,7 @@ fn a_destroyed_key_leaves_a_tombstone_and_never_comes_back() {
     let request = deposit_request(fixture.store.public());
     assert_eq!(refusal(fixture.store.deposit(&request, &mut fixture.random)), gone());
     assert_eq!(refusal(fixture.store.rewrap(&dataset, 3, &mut fixture.random)), gone());
-    let back = |folder: &Path| crate::files::replace(&folder.join(kek(3, 1)), &old).unwrap();
+    let back = |folder: &Path| files::replace(&folder.join(kek(3, 1)), &old).unwrap();
     let fixture = fixture.reopen(back).unwrap();
     assert!(!fixture.keys_folder().join(kek(3, 1)).exists());
     assert_eq!(fixture.store.status(), [status]);
