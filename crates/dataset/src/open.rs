@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -172,24 +173,39 @@ pub fn open(
     let mask = ProjectionMask::leaves(metadata.file_metadata().schema_descr(), indices);
     let options =
         ArrowReaderOptions::new().with_file_decryption_properties(keys.decryption(aad_prefix)?);
-    let metadata =
-        ArrowReaderMetadata::try_new(Arc::new(metadata), options).map_err(OpenError::Parquet)?;
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(chunks, metadata)
-        .with_projection(mask)
-        .build()
+    let metadata = contained(|| ArrowReaderMetadata::try_new(Arc::new(metadata), options))
         .map_err(OpenError::Parquet)?;
-    Ok(Rows(reader))
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(chunks, metadata);
+    let reader = contained(|| builder.with_projection(mask).build()).map_err(OpenError::Parquet)?;
+    Ok(Rows(Some(reader)))
 }
 
 /// The rows of an opened file, batch by batch, in the order in which they were sealed.
-pub struct Rows(ParquetRecordBatchReader);
+pub struct Rows(Option<ParquetRecordBatchReader>);
 
 impl Iterator for Rows {
     type Item = Result<RecordBatch, ArrowError>;
 
+    /// Nothing comes after an error.
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.next()
+        let reader = self.0.as_mut()?;
+        let batch = contained(|| reader.next().transpose());
+        if batch.is_err() {
+            self.0 = None;
+        }
+        batch.transpose()
     }
+}
+
+/// Runs the Parquet reader on bytes that anybody may have changed.
+///
+/// The lengths that stand before encrypted modules are in clear and not authenticated, and the
+/// reader subtracts from them unchecked: one changed bit makes it panic before the tag is looked
+/// at. Here that is what it is, a file that does not open. What the reader was working on when it
+/// panicked is dropped and not looked at again.
+fn contained<T, E: From<ParquetError>>(read: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    let panicked = || ParquetError::General("the reader panicked".to_owned());
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(panicked().into()))
 }
 
 /// Reads the footer of a file that says to be sealed.
@@ -200,10 +216,9 @@ pub(crate) fn read_metadata(
 ) -> Result<ParquetMetaData, OpenError> {
     let (head, tail) = chunks.magics().map_err(OpenError::Read)?;
     check_magic(&head, &tail)?;
-    ParquetMetaDataReader::new()
-        .with_decryption_properties(Some(keys.decryption(aad_prefix)?))
-        .parse_and_finish(chunks)
-        .map_err(OpenError::Parquet)
+    let reader =
+        ParquetMetaDataReader::new().with_decryption_properties(Some(keys.decryption(aad_prefix)?));
+    contained(|| reader.parse_and_finish(chunks)).map_err(OpenError::Parquet)
 }
 
 const SEALED_MAGIC: &[u8] = b"PARE";

@@ -19,14 +19,21 @@
 //! of the cells (i, j') and (i', j'). A sum of withheld cells that totals give away contains one of the
 //! large cells: whatever can be derived is `min_cell` or more.
 //!
-//! The witness pairs need no search for a proof: the rectangle is one. Tests enumerate all tables
-//! that fit what was published and measure the interval.
+//! The witness pairs need no search for a proof: the rectangle is one. `TwoWay::audit` checks
+//! each of them against the choice as a whole, and no table leaves that fails it. Tests enumerate
+//! all tables that fit what was published and measure the interval.
+//!
+//! **A table that is refused** publishes nothing, not even which of its cells exist. The totals
+//! that other runs publish are then all there is: of a row and a column that are both shown, or
+//! hidden behind `min_cell`, a cell between them may hold anything from 0 to the smallest of what
+//! these lines, and the lines beside them, have.
 //!
 //! What it assumes: totals over one key column come from a run of this gate, on the same rows,
-//! in which each patient is in one cell of a line or is counted once for each; knowledge from elsewhere about
-//! single cells is knowledge that no suppression takes back.
+//! in which each patient is in one cell of a line or is counted once for each; knowledge from
+//! elsewhere about single cells, such as which cells of a refused table are not empty, is
+//! knowledge that no suppression takes back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cordon_protocol::table::Cell;
 
@@ -110,21 +117,78 @@ impl<'a> TwoWay<'a> {
 
     fn decide(&self) -> Result<Vec<bool>, GateRefusal> {
         let measures = self.measures;
-        let small: Vec<usize> = (0..measures.len()).filter(|row| measures.fails(*row)).collect();
-        let mut withheld = vec![false; measures.len()];
-        small.iter().for_each(|cell| withheld[*cell] = true);
-        for cell in small {
-            for measure in measures.all() {
-                let nobody_knows_totals = measures.is_small(measure, measures.total(measure));
-                if measures.row_is_small(cell, measure) && !nobody_knows_totals {
-                    let rectangle = self
-                        .cheapest_rectangle(cell, measure, &withheld)
-                        .ok_or(GateRefusal::CannotProtect)?;
-                    rectangle.into_iter().flatten().for_each(|corner| withheld[corner] = true);
-                }
+        let mut withheld: Vec<bool> = (0..measures.len()).map(|row| measures.fails(row)).collect();
+        let mut witnesses = Vec::new();
+        for small in self.to_hide() {
+            let [cell, measure] = small;
+            let rectangle = self
+                .cheapest_rectangle(cell, measure, &withheld)
+                .ok_or(GateRefusal::CannotProtect)?;
+            rectangle.changes().for_each(|(corner, _)| withheld[corner] = true);
+            witnesses.push((small, rectangle));
+        }
+        if self.audit(&witnesses, &withheld) {
+            Ok(withheld)
+        } else {
+            Err(GateRefusal::CannotProtect)
+        }
+    }
+
+    /// What needs a witness: a cell, and a measure that it is small in. A measure that is small
+    /// in the whole table appears in no published total.
+    fn to_hide(&self) -> impl Iterator<Item = [usize; 2]> {
+        let measures = self.measures;
+        let published = measures
+            .all()
+            .filter(|m| !measures.is_small(*m, measures.total(*m)))
+            .collect::<Vec<_>>();
+        (0..measures.len()).flat_map(move |cell| {
+            let small: Vec<_> =
+                published.iter().filter(|m| measures.row_is_small(cell, **m)).copied().collect();
+            small.into_iter().map(move |measure| [cell, measure])
+        })
+    }
+
+    /// Whether each small cell has a witness: a second table that fits all that is published
+    /// and has up to `min_cell - 1` more in this cell. It relies on nothing that chose them.
+    fn audit(&self, witnesses: &[([usize; 2], Rectangle)], withheld: &[bool]) -> bool {
+        let witness_of: BTreeMap<[usize; 2], &Rectangle> =
+            witnesses.iter().map(|(small, rectangle)| (*small, rectangle)).collect();
+        self.to_hide().all(|small| {
+            let [cell, measure] = small;
+            witness_of.get(&small).is_some_and(|rectangle| {
+                rectangle.cell == cell && self.stays_hidden(rectangle, measure, withheld)
+            })
+        })
+    }
+
+    fn stays_hidden(&self, rectangle: &Rectangle, measure: usize, withheld: &[bool]) -> bool {
+        let measures = self.measures;
+        let mut change_of_line: BTreeMap<[usize; 2], i32> = BTreeMap::new();
+        let mut change_of_all = 0;
+        for (corner, change) in rectangle.changes() {
+            change_of_all += change;
+            for (axis, line) in self.line[corner].into_iter().enumerate() {
+                *change_of_line.entry([axis, line]).or_default() += change;
             }
         }
-        Ok(withheld)
+        let totals_fit = change_of_all == 0
+            && change_of_line
+                .into_iter()
+                .all(|([axis, line], change)| change == 0 || self.total_withheld[axis][line]);
+        let corners: BTreeSet<usize> = rectangle.changes().map(|(corner, _)| corner).collect();
+        let distinct = corners.len() == rectangle.changes().count();
+        totals_fit
+            && distinct
+            && rectangle.changes().all(|(corner, change)| {
+                // One that gives must have enough; one that takes must not be known to be empty.
+                let able = if change < 0 {
+                    measures.is_large(measures.value(corner, measure))
+                } else {
+                    corner == rectangle.cell || measures.patients(corner) > 0
+                };
+                withheld[corner] && able
+            })
     }
 
     /// The other corners of the rectangle that costs the fewest patients, ties by key order.
@@ -133,7 +197,7 @@ impl<'a> TwoWay<'a> {
         cell: usize,
         measure: usize,
         withheld: &[bool],
-    ) -> Option<[Option<usize>; 3]> {
+    ) -> Option<Rectangle> {
         let cost = |c: usize| if withheld[c] { 0 } else { self.measures.patients(c) };
         let [row, column] = self.line[cell];
         let large = |cells: &[usize]| {
@@ -145,10 +209,10 @@ impl<'a> TwoWay<'a> {
         };
         let in_row = large(&self.cells_of[0][row]);
         let in_column = large(&self.cells_of[1][column]);
-        let mut best: Option<(u128, [Option<usize>; 3])> = None;
-        let mut offer = |price, corners| {
+        let mut best: Option<(u128, Rectangle)> = None;
+        let mut offer = |price, give, opposite| {
             if best.is_none_or(|(cheapest, _)| price < cheapest) {
-                best = Some((price, corners));
+                best = Some((price, Rectangle { cell, give, opposite }));
             }
         };
 
@@ -157,13 +221,13 @@ impl<'a> TwoWay<'a> {
         if row_total_withheld[row] {
             let mut free = in_column.iter().filter(|c| row_total_withheld[self.line[**c][0]]);
             if let Some(other) = free.next() {
-                offer(cost(*other), [Some(*other), None, None]);
+                offer(cost(*other), [Some(*other), None], None);
             }
         }
         if column_total_withheld[column] {
             let mut free = in_row.iter().filter(|c| column_total_withheld[self.line[**c][1]]);
             if let Some(other) = free.next() {
-                offer(cost(*other), [Some(*other), None, None]);
+                offer(cost(*other), [Some(*other), None], None);
             }
         }
         // Of four cells. The opposite corner only grows, but it must not be known to be empty.
@@ -178,12 +242,30 @@ impl<'a> TwoWay<'a> {
                 if self.measures.patients(*opposite) > 0 {
                     let price = cost(*across) + cost(*down) + cost(*opposite);
                     if best.is_none_or(|(cheapest, _)| price < cheapest) {
-                        best = Some((price, [Some(*across), Some(*down), Some(*opposite)]));
+                        let give = [Some(*across), Some(*down)];
+                        best = Some((price, Rectangle { cell, give, opposite: Some(*opposite) }));
                     }
                 }
             }
         }
-        best.map(|(_, corners)| corners)
+        best.map(|(_, rectangle)| rectangle)
+    }
+}
+
+/// What a small cell hides in: `give` may lose what `cell` and `opposite` gain. Where a line's
+/// total is not published, that side of the rectangle is missing.
+#[derive(Clone, Copy)]
+struct Rectangle {
+    cell: usize,
+    give: [Option<usize>; 2],
+    opposite: Option<usize>,
+}
+
+impl Rectangle {
+    /// Its corners, and the sign of what each gains.
+    fn changes(&self) -> impl Iterator<Item = (usize, i32)> {
+        let taking = std::iter::once(self.cell).chain(self.opposite).map(|corner| (corner, 1));
+        taking.chain(self.give.into_iter().flatten().map(|corner| (corner, -1)))
     }
 }
 
@@ -197,4 +279,60 @@ fn lines(table: &SortedTable<'_>, column: usize) -> Vec<usize> {
 
 fn line_count(line_of: &[usize]) -> usize {
     line_of.iter().max().map_or(0, |last| last + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use cordon_protocol::agreement::{ResultKind, TableGate, ZeroPolicy};
+    use cordon_protocol::table::{Column, RawTable};
+
+    use super::*;
+    use crate::form;
+
+    const GATE: TableGate = TableGate { min_cell: 11, zeros: ZeroPolicy::Show, round_to: 1 };
+
+    /// Three by three, row by row; cell 0 is the small one.
+    fn judge<T>(cells: [u64; 9], judge: impl FnOnce(&TwoWay<'_>) -> T) -> T {
+        let column = |name: &str, kind| Column { name: name.parse().expect("a name"), kind };
+        let row = |at: usize| vec![Cell::Integer(at as i64 / 3), Cell::Integer(at as i64 % 3)];
+        let table = RawTable {
+            columns: vec![column("a", ResultKind::Key), column("b", ResultKind::Key)],
+            rows: (0..9).map(row).collect(),
+            support: cells.iter().map(|patients| vec![*patients]).collect(),
+        };
+        let sorted = form::check(&GATE, &table).expect("a table");
+        let measures = Measures::of(&GATE, &sorted);
+        judge(&TwoWay::new(&measures, &sorted, 0, 1).expect("lines"))
+    }
+
+    const CELLS: [u64; 9] = [3, 40, 50, 60, 70, 80, 90, 91, 92];
+    const GOOD: Rectangle = Rectangle { cell: 0, give: [Some(1), Some(3)], opposite: Some(4) };
+
+    #[test]
+    fn the_audit_accepts_a_rectangle_and_nothing_less() {
+        let withheld =
+            |corners: &[usize]| -> Vec<bool> { (0..9).map(|c| corners.contains(&c)).collect() };
+        let all = withheld(&[0, 1, 3, 4]);
+        let audit = |cells, rectangle, withheld: &[bool]| {
+            judge(cells, |two_way| two_way.audit(&[([0, 0], rectangle)], withheld))
+        };
+        assert!(audit(CELLS, GOOD, &all));
+        for shown in [1, 3, 4] {
+            let rest: Vec<usize> = [0, 1, 3, 4].into_iter().filter(|c| *c != shown).collect();
+            assert!(!audit(CELLS, GOOD, &withheld(&rest)), "{shown} is shown");
+        }
+        assert!(!audit(CELLS, Rectangle { cell: 8, ..GOOD }, &all), "another cell's");
+        let line = Rectangle { give: [Some(1), None], opposite: None, ..GOOD };
+        assert!(!audit(CELLS, line, &all), "the totals of two columns would change");
+        let askew = Rectangle { opposite: Some(8), ..GOOD };
+        assert!(!audit(CELLS, askew, &withheld(&[0, 1, 3, 8])), "no rectangle");
+        let twice = Rectangle { give: [Some(1), Some(1)], ..GOOD };
+        assert!(!audit(CELLS, twice, &all), "one cell gives twice");
+        assert!(!judge(CELLS, |two_way| two_way.audit(&[], &all)), "no witness");
+        let poor = [3, 10, 50, 60, 70, 80, 90, 91, 92];
+        let hidden = judge(poor, |two_way| two_way.stays_hidden(&GOOD, 0, &all));
+        assert!(!hidden, "one that gives is small itself");
+        let empty = [3, 40, 50, 60, 0, 80, 90, 91, 92];
+        assert!(!audit(empty, GOOD, &all), "one that takes is known to be empty");
+    }
 }

@@ -92,7 +92,7 @@ codes! {
     /// The rule for approvals cannot be met, or is met by nobody in particular.
     AgreementApprovals, "agreement_approvals",
         "The agreement's rule for approvals is malformed.";
-    /// The number of witnesses is impossible or none.
+    /// The number of witnesses is impossible, below a majority, or none.
     AgreementQuorum, "agreement_quorum",
         "The agreement demands too many witnesses, or none at all.";
     /// The validity is malformed.

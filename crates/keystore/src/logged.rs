@@ -120,6 +120,10 @@ fn quorum(own: &PublicParts, directory: &Directory, terms: &Agreement) -> Result
     }
     let count = u32::try_from(witnesses.len()).unwrap_or(u32::MAX);
     let impossible = Refusal::QuorumImpossible { quorum: needed, witnesses: count };
+    // Any two quorums must share a witness: otherwise the log could show two histories.
+    if needed < count / 2 + 1 {
+        return Err(Refusal::QuorumNoMajority { quorum: needed, witnesses: count });
+    }
     let threshold = usize::try_from(needed).unwrap_or(usize::MAX);
     Quorum::at_least(threshold, witnesses).map_err(|_| impossible)
 }

@@ -149,6 +149,14 @@ pub enum Refusal {
         /// Other holders.
         witnesses: u32,
     },
+    /// So few witnesses might not hear of each other's.
+    #[error("a quorum of {quorum} is no majority of {witnesses} witnesses")]
+    QuorumNoMajority {
+        /// Needed.
+        quorum: u32,
+        /// Other holders.
+        witnesses: u32,
+    },
     /// It was decided outside the agreement's time.
     #[error("it was decided outside the time of the agreement")]
     OutsideValidity,
@@ -346,6 +354,7 @@ impl Refusal {
             Self::HolderNotEnrolled { .. } => "holder_not_enrolled",
             Self::QuorumNone => "quorum_none",
             Self::QuorumImpossible { .. } => "quorum_impossible",
+            Self::QuorumNoMajority { .. } => "quorum_no_majority",
             Self::OutsideValidity => "outside_validity",
             Self::EntryOtherLog => "entry_other_log",
             Self::EntryOtherAction => "entry_other_action",

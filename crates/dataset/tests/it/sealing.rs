@@ -206,10 +206,14 @@ fn a_known_value_anywhere_in_the_file_fails_the_proof() {
     let sealed = |at: fn(usize) -> usize| {
         let mut folder = MemoryFolder::default();
         let mut writer = sealer(Layout::default()).table(schema()).unwrap();
-        writer.write(&rows(0, 50_000), &mut folder).unwrap();
+        writer.write(&rows(0, 200_000), &mut folder).unwrap();
         let written = writer.finish(0, &mut folder).unwrap();
         let bytes = folder.bytes("visit/part-00000.parquet").unwrap();
-        assert!(bytes.len() > 1 << 20, "the search must go over a seam");
+        assert!(
+            bytes.len() > (1 << 20) + 16,
+            "{} bytes: the search must go over a seam",
+            bytes.len()
+        );
         let start = at(bytes.len());
         written.prove(&folder, &[&bytes[start..start + 16]]).map(drop)
     };

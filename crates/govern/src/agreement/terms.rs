@@ -95,19 +95,24 @@ fn check_output(agreement: &Agreement) -> Result<(), AgreementError> {
     within("output.max_bytes", output.max_bytes, 1..=MAX_OUTPUT_BYTES.min(most_bytes))
 }
 
-fn check_quorum(agreement: &Agreement) -> Result<(), AgreementError> {
+/// INVARIANT: any two quorums share a witness, who has cosigned one history of the log only. Of
+/// half of the witnesses or fewer, two could be shown two histories.
+pub(super) fn check_quorum(agreement: &Agreement) -> Result<(), AgreementError> {
     let (quorum, holders) = (agreement.witness_quorum, agreement.holders.len());
-    let least = match agreement.profile {
-        Profile::Development => 0,
-        // Nobody else would notice a log that was rewritten or an old backup.
-        Profile::Production => 1,
-    };
     let others = u32::try_from(holders.saturating_sub(1)).unwrap_or(u32::MAX);
-    if (least..=others).contains(&quorum) {
+    let majority = others / 2 + 1;
+    // Without witnesses nobody else would notice a log that was rewritten or an old backup.
+    let none = match agreement.profile {
+        Profile::Development => true,
+        Profile::Production => false,
+    };
+    if (majority..=others).contains(&quorum) || (none && quorum == 0) {
         return Ok(());
     }
+    let or_none = if none { ", or none" } else { "" };
+    let profile = agreement.profile;
     let expected =
-        format!("{least} to {others}, the other holders, in profile `{}`", agreement.profile);
+        format!("a majority of the {others} other holders{or_none}, in profile `{profile}`");
     Err(AgreementError::new(Code::AgreementQuorum, "witness_quorum", expected, quorum))
 }
 

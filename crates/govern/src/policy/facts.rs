@@ -180,6 +180,14 @@ impl Question {
         self.facts.iter().find(|(p, n, _)| (*p, *n) == (part, name)).map(|(_, _, fact)| fact)
     }
 
+    /// Replaces a fact by its full name.
+    #[cfg(test)]
+    pub fn set(&mut self, name: &str, fact: Fact) {
+        let (part, name) = name.split_once('.').expect("a full name");
+        let found = self.facts.iter_mut().find(|(p, n, _)| (*p, *n) == (part, name));
+        found.expect("a fact").2 = fact;
+    }
+
     fn new(
         action: &'static str,
         principal: (&'static str, String),
