@@ -106,9 +106,9 @@ async fn only_administrators_enrol_and_a_name_is_enrolled_once() {
         Person::new(&holder.party, "newcomer", &[Role::Auditor]).unwrap().card().unwrap();
     let mut enrol = holder.enrol_person(&newcomer, &[Role::Auditor]).unwrap();
     broker.enrol_person(&enrol).await.unwrap();
-    assert_eq!(broker.enrol_person(&enrol).await.unwrap_err().code(), "nonce_used");
+    assert_eq!(broker.enrol_person(&enrol).await.unwrap_err().code(), "directory_conflict");
     let again = holder.enrol_person(&newcomer, &[Role::Administrator]).unwrap();
-    assert_eq!(broker.enrol_person(&again).await.unwrap_err().code(), "exists");
+    assert_eq!(broker.enrol_person(&again).await.unwrap_err().code(), "directory_conflict");
 
     let statement = cordon_protocol::party::Enrolment {
         v: V1,
@@ -121,6 +121,21 @@ async fn only_administrators_enrol_and_a_name_is_enrolled_once() {
     };
     enrol.enrolment = holder.steward.sign(statement).unwrap();
     assert_eq!(broker.enrol_person(&enrol).await.unwrap_err().code(), "role_missing");
+}
+
+/// A directory in which one key has two names cannot be read: such a card must never get there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_enrolled_under_one_name_and_the_broker_starts_again() {
+    let mut world = World::start().await.unwrap();
+    let holder = &world.holders[0];
+    let mut double = Person::new(&holder.party, "double", &[]).unwrap();
+    double.signing =
+        cordon_crypto::SigningKey::from_seed(holder.steward.signing.seed().duplicate());
+    let enrol = holder.enrol_person(&double.card().unwrap(), &[Role::Auditor]).unwrap();
+    let refused = world.broker(0).enrol_person(&enrol).await.unwrap_err();
+    assert_eq!(refused.code(), "directory_conflict");
+    world.stop_broker(0).await.unwrap();
+    world.start_broker(0).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

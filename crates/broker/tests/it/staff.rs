@@ -41,6 +41,26 @@ async fn staff_read_their_own_broker_and_nobody_else_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_a_stranger_posts_is_not_even_read() {
+    let world = World::start().await.unwrap();
+    let holder = &world.holders[0];
+    let officer = client(&world, 0, &holder.officer);
+    let before = officer.health().await.unwrap().log_size;
+    let stop = cordon_protocol::Stop {
+        v: cordon_protocol::V1,
+        study: "a-study".parse().unwrap(),
+        audience: holder.party.clone(),
+        person: world.researcher.person.clone(),
+        nonce: cordon_testkit::holder::nonce(),
+        issued: cordon_testkit::now(),
+    };
+    let stop = world.researcher.sign(stop).unwrap();
+    let refused = client(&world, 0, &world.researcher).stop(&stop).await.unwrap_err();
+    assert_eq!(code(refused), (401, "unsigned".to_owned()));
+    assert_eq!(officer.health().await.unwrap().log_size, before, "no trace in the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn reasons_of_refusals_are_for_owner_and_auditor() {
     let world = World::start().await.unwrap();
     let holder = &world.holders[0];
