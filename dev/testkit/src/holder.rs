@@ -17,8 +17,9 @@ use cordon_dataset::{DatasetSealer, DatasetVersion, Layout, MemoryFolder, deposi
 use cordon_keystore::Credential;
 use cordon_keystore::process::{Client as KeyClient, serve};
 use cordon_protocol::dataset::{ColumnSchema, ColumnType, TableSchema};
+use cordon_protocol::decision::Verdict;
 use cordon_protocol::party::{Enrolment, PartyCard, PersonCard, Profile, Role};
-use cordon_protocol::{Manifest, V1};
+use cordon_protocol::{Approval, Manifest, V1};
 use cordon_types::{PartyId, Secret, Sha256Digest};
 use tokio::net::TcpListener;
 
@@ -103,38 +104,37 @@ impl Holder {
         })
     }
 
-    /// Starts the broker. Its key process is a thread: what it does is the same.
+    /// Starts the broker.
     ///
     /// # Errors
-    /// As [`setup::start`].
+    /// As [`start_broker`].
     pub async fn start(
         &self,
         peers: Option<Arc<dyn Peers>>,
         hub: Option<&str>,
         software_root: VerifyingKey,
     ) -> Result<Running> {
-        Ok(setup::start(Settings {
-            folder: self.folder.clone(),
-            credential: Credential::KeyFile(self.key_file.clone()),
-            key_process: KeyProcess::Connected(self.key_thread()?),
-            hub: hub.map(|url| HubSettings { url: url.to_owned(), roots: None }),
-            listener: TcpListener::bind("127.0.0.1:0").await?,
-            tls: None,
-            software_root: Some(software_root),
-            peers,
-        })
-        .await?)
+        start_broker(&self.folder, &self.key_file, peers, hub, software_root).await
     }
 
-    fn key_thread(&self) -> Result<KeyClient> {
-        let (requests, to_keys) = std::io::pipe()?;
-        let (from_keys, responses) = std::io::pipe()?;
-        let folder = keys_folder(&self.folder);
-        std::thread::Builder::new().name("keys".to_owned()).spawn(move || {
-            // Ends when the broker drops its end.
-            let _ = serve(&folder, requests, responses, &mut SystemRandom::new());
-        })?;
-        Ok(KeyClient::connect(from_keys, to_keys)?)
+    /// What steward and officer sign to approve an agreement.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn approvals(&self, agreement: Sha256Digest) -> Result<Vec<Envelope>> {
+        let approve = |person: &Person| {
+            person.sign(Approval {
+                v: V1,
+                agreement,
+                audience: self.party.clone(),
+                person: person.person.clone(),
+                verdict: Verdict::Approve,
+                nonce: nonce(),
+                issued: now(),
+                expires: now().plus_seconds(86_400),
+            })
+        };
+        [&self.steward, &self.officer].into_iter().map(approve).collect()
     }
 
     /// An administrator's enrolment of a party.
@@ -192,6 +192,41 @@ impl Holder {
         broker.publish(&self.publication()?).await.context("publishing")?;
         Ok(())
     }
+}
+
+/// Starts the broker of a folder. Its key process is a thread: what it does is the same.
+///
+/// # Errors
+/// As [`setup::start`].
+pub async fn start_broker(
+    folder: &Path,
+    key_file: &Path,
+    peers: Option<Arc<dyn Peers>>,
+    hub: Option<&str>,
+    software_root: VerifyingKey,
+) -> Result<Running> {
+    Ok(setup::start(Settings {
+        folder: folder.to_owned(),
+        credential: Credential::KeyFile(key_file.to_owned()),
+        key_process: KeyProcess::Connected(key_thread(folder)?),
+        hub: hub.map(|url| HubSettings { url: url.to_owned(), roots: None }),
+        listener: TcpListener::bind("127.0.0.1:0").await?,
+        tls: None,
+        software_root: Some(software_root),
+        peers,
+    })
+    .await?)
+}
+
+fn key_thread(folder: &Path) -> Result<KeyClient> {
+    let (requests, to_keys) = std::io::pipe()?;
+    let (from_keys, responses) = std::io::pipe()?;
+    let folder = keys_folder(folder);
+    std::thread::Builder::new().name("keys".to_owned()).spawn(move || {
+        // Ends when the broker drops its end.
+        let _ = serve(&folder, requests, responses, &mut SystemRandom::new());
+    })?;
+    Ok(KeyClient::connect(from_keys, to_keys)?)
 }
 
 /// A fresh nonce.

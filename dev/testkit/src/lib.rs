@@ -21,7 +21,9 @@
 pub mod go;
 pub mod guard;
 pub mod holder;
+pub mod measure;
 pub mod person;
+pub mod torture;
 pub mod world;
 
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -15,12 +15,11 @@ use cordon_protocol::agreement::{
     ParameterBound, Platform, Program, Purpose, ResultColumn, ResultKind, Review, TableGate,
     TableSource, ZeroPolicy,
 };
-use cordon_protocol::decision::Verdict;
 use cordon_protocol::evidence::{SandboxLevel, TeeKind};
 use cordon_protocol::message::{FromBroker, ToBroker};
 use cordon_protocol::party::{Profile, Role};
 use cordon_protocol::run::ParameterValue;
-use cordon_protocol::{Approval, Stop, V1};
+use cordon_protocol::{Stop, V1};
 use cordon_types::{ColumnName, Milliseconds, PartyId, StudyId};
 use futures_util::future::BoxFuture;
 use tempfile::TempDir;
@@ -39,12 +38,24 @@ pub const ENGINE: &[u8] = b"the engine of the tests";
 
 /// Brokers that are reached by calling them. One that was taken out is silent.
 #[derive(Clone, Default)]
-pub struct Direct(Arc<RwLock<BTreeMap<PartyId, Weak<Broker>>>>);
+pub struct Direct(Arc<RwLock<BTreeMap<PartyId, Reached>>>);
+
+/// Where a broker is.
+#[derive(Clone)]
+enum Reached {
+    Here(Weak<Broker>),
+    Elsewhere(Arc<dyn Peers>),
+}
 
 impl Direct {
     /// Lets a broker be reached.
     pub fn add(&self, party: &PartyId, broker: &Arc<Broker>) {
-        self.lock().insert(party.clone(), Arc::downgrade(broker));
+        self.lock().insert(party.clone(), Reached::Here(Arc::downgrade(broker)));
+    }
+
+    /// Lets a broker of another process be reached.
+    pub fn add_elsewhere(&self, party: &PartyId, broker: Arc<dyn Peers>) {
+        self.lock().insert(party.clone(), Reached::Elsewhere(broker));
     }
 
     /// Makes a broker silent.
@@ -52,17 +63,20 @@ impl Direct {
         self.lock().remove(party);
     }
 
-    fn lock(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<PartyId, Weak<Broker>>> {
+    fn lock(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<PartyId, Reached>> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks a broker, if it is there.
     pub async fn send(&self, party: &PartyId, message: ToBroker) -> Option<FromBroker> {
-        let broker = {
+        let reached = {
             let brokers = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            brokers.get(party).and_then(Weak::upgrade)
+            brokers.get(party).cloned()
         };
-        mail::respond(&*broker?, message).await
+        match reached? {
+            Reached::Here(broker) => mail::respond(&*broker.upgrade()?, message).await,
+            Reached::Elsewhere(broker) => broker.ask(party, message).await.ok(),
+        }
     }
 }
 
@@ -105,12 +119,17 @@ pub struct Terms {
     /// How many brokers must cosign.
     pub witness_quorum: u32,
     /// The study.
-    pub study: &'static str,
+    pub study: String,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { max_runs: 10, review: Review::GateSuffices, witness_quorum: 2, study: "study" }
+        Self {
+            max_runs: 10,
+            review: Review::GateSuffices,
+            witness_quorum: 2,
+            study: "study".to_owned(),
+        }
     }
 }
 
@@ -208,19 +227,8 @@ impl World {
     /// # Errors
     /// If its broker refuses.
     pub async fn approve(&self, index: usize, agreement: &Signed<Agreement>) -> Result<()> {
-        let holder = &self.holders[index];
-        for person in [&holder.steward, &holder.officer] {
-            let approval = Approval {
-                v: V1,
-                agreement: agreement.digest(),
-                audience: holder.party.clone(),
-                person: person.person.clone(),
-                verdict: Verdict::Approve,
-                nonce: nonce(),
-                issued: now(),
-                expires: now().plus_seconds(86_400),
-            };
-            self.broker(index).approve(&person.sign(approval)?).await?;
+        for approval in self.holders[index].approvals(agreement.digest())? {
+            self.broker(index).approve(&approval).await?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::tools::{cargo, step, target_directory};
+use crate::tools::{cargo, hand_over_to, step, target_directory};
 
 /// Builds what the demo needs and runs it.
 #[derive(clap::Args)]
@@ -22,7 +22,5 @@ pub fn run(arguments: &DemoArguments) -> Result<()> {
     )?;
     let cordon = target_directory().join("debug/cordon");
     let mut command = std::process::Command::new(cordon);
-    command.arg("demo").args(&arguments.rest).current_dir(crate::tools::root());
-    let status = command.status()?;
-    std::process::exit(status.code().unwrap_or(1));
+    hand_over_to(command.arg("demo").args(&arguments.rest))
 }

@@ -1,10 +1,12 @@
 //! Repository tasks. `cargo xtask test` and `cargo xtask demo` are all that a newcomer needs.
 #![expect(clippy::disallowed_methods, reason = "a program of the repository")]
 
+mod bench;
 mod demo;
 mod install;
 mod test;
 mod tools;
+mod torture;
 
 use clap::{Parser, Subcommand};
 
@@ -22,6 +24,10 @@ enum Task {
     Test(test::TestArguments),
     /// Builds what the demo needs and runs it: three hospitals, one study, and the attacks.
     Demo(demo::DemoArguments),
+    /// Measures, against a peer in the same run, and says whether the target is met.
+    Bench(bench::BenchArguments),
+    /// Long campaigns of which the test suite runs a short form.
+    Torture(torture::TortureArguments),
     /// Writes the guard's dependency list, which a test compares (`apps/enclave/TCB.lock`).
     Tcb,
 }
@@ -30,6 +36,8 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Test(arguments) => test::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
+        Task::Torture(arguments) => torture::run(&arguments),
         Task::Tcb => {
             let list = tools::guard_dependencies()?;
             std::fs::write(tools::root().join("apps/enclave/TCB.lock"), list)?;

@@ -40,6 +40,15 @@ pub fn step(title: &str, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs a program to its end, and ends with what it says.
+pub fn hand_over_to(command: &mut Command) -> Result<()> {
+    let status = command
+        .current_dir(root())
+        .status()
+        .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    std::process::exit(status.code().unwrap_or(1));
+}
+
 /// Whether a program answers at all.
 pub fn is_there(program: &str, probe: &str) -> bool {
     Command::new(program)

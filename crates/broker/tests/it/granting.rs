@@ -235,7 +235,8 @@ async fn silent_witnesses_mean_no_keys_and_nothing_lost() {
     let party = &world.holders[0].party;
     world.direct.remove(&world.holders[2].party);
     // The broker learns of it with its next head.
-    let second = world.agreement(&Terms { study: "second", ..Terms::default() }).unwrap();
+    let second =
+        world.agreement(&Terms { study: "second".to_owned(), ..Terms::default() }).unwrap();
     world.broker(0).propose(second.envelope()).await.unwrap();
     world
         .until("the broker notices", async || {

@@ -2,3 +2,4 @@
 #![expect(clippy::disallowed_methods, reason = "tests write and change files")]
 
 mod go_log;
+mod kill;
