@@ -94,7 +94,7 @@ codes! {
         "The agreement's rule for approvals is malformed.";
     /// The number of witnesses is impossible, below a majority, or none.
     AgreementQuorum, "agreement_quorum",
-        "The agreement demands too many witnesses, or none at all.";
+        "The agreement demands less than a majority of the other holders as witnesses, or too many.";
     /// The validity is malformed.
     AgreementTime, "agreement_time",
         "The agreement's time of validity is malformed.";
