@@ -54,10 +54,17 @@ pub fn write_bytes(out: &mut impl Write, bytes: &[u8]) -> Result<(), FrameError>
 /// [`FrameError::Closed`] at a clean end; otherwise if it is over `limit` or reading fails.
 pub fn read_bytes(input: &mut impl Read, limit: usize) -> Result<Vec<u8>, FrameError> {
     let mut length = [0; 4];
-    match input.read(&mut length).map_err(FrameError::Io)? {
-        0 => return Err(FrameError::Closed),
-        read => input.read_exact(&mut length[read..]).map_err(FrameError::Io)?,
+    let read = loop {
+        match input.read(&mut length) {
+            // A signal came first; `read_exact` below goes on by itself.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => break read.map_err(FrameError::Io)?,
+        }
+    };
+    if read == 0 {
+        return Err(FrameError::Closed);
     }
+    input.read_exact(&mut length[read..]).map_err(FrameError::Io)?;
     let size = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
     let limit = limit.min(MAX_FRAME_BYTES);
     if size > limit {
@@ -113,5 +120,32 @@ mod tests {
         assert!(matches!(read_bytes(&mut [].as_slice(), 9), Err(FrameError::Closed)));
         assert!(matches!(read_bytes(&mut [0, 0].as_slice(), 9), Err(FrameError::Io(_))));
         assert!(matches!(read_bytes(&mut [0, 0, 0, 2, 1].as_slice(), 9), Err(FrameError::Io(_))));
+    }
+
+    /// `read_exact` tries again by itself, but the first read of a frame did not: a signal between
+    /// two frames ended a run.
+    #[test]
+    fn an_interrupted_read_is_tried_again() {
+        /// Gives one byte at a time, and before each an interruption.
+        struct Interrupted<'a>(bool, &'a [u8]);
+
+        impl Read for Interrupted<'_> {
+            fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+                self.0 = !self.0;
+                if self.0 {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                let one = out.len().min(1);
+                self.1.read(&mut out[..one])
+            }
+        }
+
+        let mut wire = Vec::new();
+        write_bytes(&mut wire, b"one").unwrap();
+        write_bytes(&mut wire, b"two").unwrap();
+        let mut peer = Interrupted(false, &wire);
+        assert_eq!(read_bytes(&mut peer, 9).unwrap(), b"one");
+        assert_eq!(read_bytes(&mut peer, 9).unwrap(), b"two");
+        assert!(matches!(read_bytes(&mut peer, 9), Err(FrameError::Closed)));
     }
 }
