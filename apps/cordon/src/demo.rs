@@ -72,7 +72,7 @@ async fn play(arguments: &DemoArguments, output: Output) -> Result<(), Failure> 
         }
     };
     stage.say(&format!("\n{}", table_text(&done)));
-    stage.say("Attacks. Each must be refused, by whom it says:\n");
+    stage.say("\nAttacks. Each must be refused, by whom it says:\n");
     attacks::attacks(&mut stage, &mut done).await?;
     let report = stage.into_report();
     report.write(out, &story(&done))?;

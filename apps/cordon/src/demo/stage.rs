@@ -114,6 +114,47 @@ impl Stage {
         if !step.ok {
             self.say(&format!("      expected: {}", step.expected));
         }
-        self.say(&format!("      {}", step.observed));
+        self.say(&format!("      {}", with_short_digests(&step.observed)));
+    }
+}
+
+/// The text with digests cut to what people compare; the report has them whole.
+fn with_short_digests(text: &str) -> String {
+    const DIGEST_CHARS: usize = 64;
+    const SHOWN_CHARS: usize = 12;
+    let mut short = String::with_capacity(text.len());
+    let mut digits = String::new();
+    // A last character that is no digit ends the last run of digits.
+    for c in text.chars().chain([' ']) {
+        if c.is_ascii_hexdigit() {
+            digits.push(c);
+            continue;
+        }
+        match digits.get(..SHOWN_CHARS) {
+            Some(shown) if digits.len() >= DIGEST_CHARS => {
+                short.push_str(shown);
+                short.push('…');
+            }
+            _ => short.push_str(&digits),
+        }
+        digits.clear();
+        short.push(c);
+    }
+    short.pop();
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_short_digests;
+
+    #[test]
+    fn digests_are_short_on_the_screen_and_nothing_else_is() {
+        let digest = "0123456789abcdef".repeat(4);
+        let text = format!("found sha256:{digest}, wanted {digest}");
+        assert_eq!(with_short_digests(&text), "found sha256:0123456789ab…, wanted 0123456789ab…");
+        for text in ["", "guard: stopped, 1.0 s", "a deadbeef", "`state` of é"] {
+            assert_eq!(with_short_digests(text), text);
+        }
     }
 }
