@@ -322,7 +322,8 @@ impl Field {
             self.victim.gone().await;
             self.look(wrong).await;
         }
-        self.restart(wrong.tally.kills % 3 != 0)?;
+        // The next one is killed at a random moment if it is the turn of that.
+        self.restart(!wrong.tally.kills.is_multiple_of(3))?;
         self.running().await.context("the broker does not start again")
     }
 
