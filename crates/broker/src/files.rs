@@ -7,12 +7,25 @@ use std::path::Path;
 /// Writes a file beside its place, flushes it to the disk, and moves it there. The folder is left
 /// to the caller to flush, who may have written several.
 pub(crate) fn place(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_and_move(path, bytes, File::sync_all)
+}
+
+/// Likewise for a file that can be made again: after a power failure it may be missing or torn.
+pub(crate) fn place_unflushed(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_and_move(path, bytes, |_| Ok(()))
+}
+
+fn write_and_move(
+    path: &Path,
+    bytes: &[u8],
+    flush: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let temporary = path.with_file_name(name);
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
+    flush(&file)?;
     fs::rename(&temporary, path)
 }
 

@@ -47,7 +47,7 @@ const PACK: &[PackedView] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::CompiledView;
+    use crate::view::{ColumnKind, CompiledView};
 
     #[test]
     fn every_view_compiles_without_a_warning_and_begins_with_the_subject() {
@@ -58,6 +58,11 @@ mod tests {
             assert_eq!(view.warnings(), [], "{}", packed.name);
             assert_eq!(view.columns()[0].name, "subject", "{}", packed.name);
             assert_eq!(find(packed.name), Some(*packed));
+            for column in view.columns() {
+                // Sealed tables keep four digits after the point, and refuse to cut others off.
+                let fits = !matches!(column.kind, ColumnKind::Decimal { scale: 5.., .. });
+                assert!(fits, "{}.{}", packed.name, column.name);
+            }
         }
         assert_eq!(find("nobody"), None);
     }

@@ -103,16 +103,12 @@ impl ChunkCipher {
         Ok(())
     }
 
-    fn open(&mut self, chunk: &mut Vec<u8>, last: bool) -> Result<(), StreamError> {
+    /// Opens in place; how many bytes of plaintext there are.
+    fn open(&mut self, chunk: &mut [u8], last: bool) -> Result<usize, StreamError> {
         let index = self.counter;
         let nonce = self.next_nonce(last)?;
-        let length = self
-            .key
-            .open_in_place(nonce, Aad::from(&self.aad), chunk)
-            .map_err(|_| StreamError::Chunk { index })?
-            .len();
-        chunk.truncate(length);
-        Ok(())
+        let opened = self.key.open_in_place(nonce, Aad::from(&self.aad), chunk);
+        Ok(opened.map_err(|_| StreamError::Chunk { index })?.len())
     }
 }
 
@@ -180,7 +176,11 @@ impl<W: Write> Write for StreamSealer<W> {
 pub struct StreamOpener<R> {
     input: R,
     cipher: ChunkCipher,
+    /// Room for a sealed chunk and the byte after it; the opened chunk stands at its start.
     chunk: Vec<u8>,
+    /// Bytes of it that were authenticated.
+    opened: usize,
+    /// Of these, how many were handed out.
     position: usize,
     carried: Option<u8>,
     done: bool,
@@ -200,7 +200,8 @@ impl<R: Read> StreamOpener<R> {
         Ok(Self {
             input,
             cipher: ChunkCipher::new(key, &header, context),
-            chunk: Vec::with_capacity(SEALED_CHUNK_BYTES + 1),
+            chunk: vec![0; SEALED_CHUNK_BYTES + 1],
+            opened: 0,
             position: 0,
             carried: None,
             done: false,
@@ -209,9 +210,7 @@ impl<R: Read> StreamOpener<R> {
 
     /// Opens the next chunk into `self.chunk`. One byte is read ahead to know which is the last.
     fn next_chunk(&mut self) -> Result<(), StreamError> {
-        self.position = 0;
-        self.chunk.clear();
-        self.chunk.resize(SEALED_CHUNK_BYTES + 1, 0);
+        (self.position, self.opened) = (0, 0);
         let start = match self.carried.take() {
             Some(byte) => {
                 self.chunk[0] = byte;
@@ -228,12 +227,12 @@ impl<R: Read> StreamOpener<R> {
         if !last {
             self.carried = self.chunk.last().copied();
         }
-        self.chunk.truncate(found.min(SEALED_CHUNK_BYTES));
-        self.cipher.open(&mut self.chunk, last)?;
+        let opened = self.cipher.open(&mut self.chunk[..found.min(SEALED_CHUNK_BYTES)], last)?;
         // One empty chunk is an empty stream; an empty chunk after others is a second spelling.
-        if last && self.chunk.is_empty() && self.cipher.counter > 1 {
+        if last && opened == 0 && self.cipher.counter > 1 {
             return Err(StreamError::Chunk { index: self.cipher.counter - 1 });
         }
+        self.opened = opened;
         self.done = last;
         Ok(())
     }
@@ -241,16 +240,13 @@ impl<R: Read> StreamOpener<R> {
 
 impl<R: Read> Read for StreamOpener<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while self.position == self.chunk.len() {
+        while self.position == self.opened {
             if self.done || out.is_empty() {
                 return Ok(0);
             }
-            if let Err(error) = self.next_chunk() {
-                self.chunk.clear();
-                return Err(error.into());
-            }
+            self.next_chunk()?;
         }
-        let available = self.chunk.get(self.position..).unwrap_or_default();
+        let available = self.chunk.get(self.position..self.opened).unwrap_or_default();
         let taken = available.len().min(out.len());
         out[..taken].copy_from_slice(&available[..taken]);
         self.position += taken;

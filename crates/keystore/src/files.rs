@@ -119,7 +119,12 @@ pub(crate) fn sync_folder(path: &Path) -> Result<(), FileError> {
 }
 
 fn sync_parent(path: &Path) -> Result<(), FileError> {
-    path.parent().map_or(Ok(()), sync_folder)
+    match path.parent() {
+        // A bare name stands in the current folder.
+        Some(parent) if parent.as_os_str().is_empty() => sync_folder(Path::new(".")),
+        Some(parent) => sync_folder(parent),
+        None => Ok(()),
+    }
 }
 
 /// Keys are nobody else's business: no bits for group and others.
@@ -159,6 +164,13 @@ mod tests {
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         assert!(read(&path, 2).is_err());
         assert!(read(&folder.path().join("missing"), 3).unwrap().is_none());
+    }
+
+    /// `cordon init party --key-file root.key` failed after it had made the file.
+    #[test]
+    fn the_folder_of_a_bare_name_is_the_current_one() {
+        sync_parent(Path::new("root.key")).unwrap();
+        sync_parent(Path::new("/")).unwrap();
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The log's folder: tiles and bundles, the head as it was signed, the checkpoint as published.
 //!
-//! Every file is written beside its place, flushed to the disk, and moved there; then the folder
-//! is flushed. A tile has one content for ever, so that writing it again changes nothing.
+//! Every file is written beside its place and moved there, so that nobody reads a half. Heads are
+//! flushed to the disk before they are moved, and their folder after it: what was signed is known
+//! to the next start. Tiles are not: each has one content for ever, which follows from the
+//! database, and what a power failure took of them is written again before the next head.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use cordon_tlog::SignedCheckpoint;
 use cordon_tlog::tile::{LogFile, TilePath, TileSource};
 
 use super::LogError;
-use crate::files::{flush_folder, place};
+use crate::files::{flush_folder, place, place_unflushed};
 
 /// The head that was signed last.
 const HEAD: &str = "head";
@@ -29,27 +30,17 @@ impl LogFolder {
         Ok(Self(path.to_owned()))
     }
 
-    /// Writes the files of a batch, in their order.
+    /// Writes the files of a batch, in their order. They are not flushed: the entries are in the
+    /// database, durably, and a start makes of them again what is missing or was torn.
     pub(super) fn write_tiles(&self, tiles: &[LogFile]) -> Result<(), LogError> {
-        let mut folders = BTreeSet::new();
         for tile in tiles {
             let path = self.0.join(tile.path.to_string());
             if let Some(folder) = path.parent() {
-                if !folder.exists() {
-                    fs::create_dir_all(folder).map_err(at(folder))?;
-                    // The new folders' own entries: from the log's folder down.
-                    folders.extend(
-                        folder
-                            .ancestors()
-                            .take_while(|f| f.starts_with(&self.0))
-                            .map(Path::to_owned),
-                    );
-                }
-                folders.insert(folder.to_owned());
+                fs::create_dir_all(folder).map_err(at(folder))?;
             }
-            place(&path, &tile.bytes).map_err(at(&path))?;
+            place_unflushed(&path, &tile.bytes).map_err(at(&path))?;
         }
-        folders.iter().try_for_each(|folder| flush_folder(folder).map_err(at(folder)))
+        Ok(())
     }
 
     /// Keeps a head that is about to be shown to witnesses.

@@ -195,6 +195,30 @@ async fn a_restart_puts_entries_into_tiles_that_a_crash_left_in_the_database() {
     prove(&a, 0, b"one").await;
 }
 
+/// Tiles are not flushed: a power failure may leave an empty file under a right name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_mends_tiles_that_a_power_failure_tore() {
+    let pair = Pair::new();
+    let (_store_b, _b) = pair.open("b").await;
+    let (store, a) = pair.open("a").await;
+    add(&store, &a, b"one").await;
+    add(&store, &a, b"two").await;
+    prove(&a, 1, b"two").await;
+    a.close().await;
+    drop((store, a));
+    let size = 2;
+    for tile in [format!("tile/0/000.p/{size}"), format!("tile/entries/000.p/{size}")] {
+        let path = pair.folder("a").join("log").join(tile);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, []).unwrap();
+        let (store, a) = pair.open("a").await;
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
+        prove(&a, 0, b"one").await;
+        a.close().await;
+        drop((store, a));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edited_entry_is_noticed_before_anything_is_signed_on_top() {
     let pair = Pair::new();

@@ -30,7 +30,7 @@ fn kill(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let tally = runtime.block_on(campaign.run(|tally| {
-        if tally.kills % 50 == 0 {
+        if tally.kills.is_multiple_of(50) {
             eprintln!("{} kills", tally.kills);
         }
     }))?;

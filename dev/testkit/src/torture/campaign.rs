@@ -322,7 +322,8 @@ impl Field {
             self.victim.gone().await;
             self.look(wrong).await;
         }
-        self.restart(wrong.tally.kills % 3 != 0)?;
+        // The next one is killed at a random moment if it is the turn of that.
+        self.restart(!wrong.tally.kills.is_multiple_of(3))?;
         self.running().await.context("the broker does not start again")
     }
 
@@ -357,24 +358,26 @@ impl Field {
     /// Reads the log on the disk, and compares it with what the witnesses have. Gives the size
     /// that all of them cosigned.
     async fn look(&mut self, wrong: &mut Wrong<'_>) -> Option<u64> {
+        // The witnesses first: a log that lives may grow meanwhile, but is never behind them.
+        let origin = &self.world.holders[VICTIM].card.value().log_origin;
+        let mut theirs = Vec::new();
+        for witness in 1..self.world.holders.len() {
+            let head = self.world.broker(witness).log().last_cosigned(origin).await;
+            theirs.push((witness, head.ok().flatten()?));
+        }
         if let Err(error) = self.log.read() {
             wrong.unless(false, &format!("the log does not verify: {error:#}"));
             return None;
         }
         let mut cosigned = u64::MAX;
-        let origin = &self.world.holders[VICTIM].card.value().log_origin;
-        for witness in 1..self.world.holders.len() {
-            let theirs = self.world.broker(witness).log().last_cosigned(origin).await;
-            let head = theirs.ok().flatten().map(|text| self.log.open(&text));
+        for (witness, head) in theirs {
+            let head = self.log.open(&head).and_then(|head| {
+                self.log.covers(&head)?;
+                Ok(head.size())
+            });
             match head {
-                Some(Ok(head)) => {
-                    cosigned = cosigned.min(head.size());
-                    if let Err(error) = self.log.covers(&head) {
-                        wrong.unless(false, &format!("witness {witness}: {error:#}"));
-                    }
-                }
-                Some(Err(error)) => wrong.unless(false, &format!("witness {witness}: {error:#}")),
-                None => return None,
+                Ok(size) => cosigned = cosigned.min(size),
+                Err(error) => wrong.unless(false, &format!("witness {witness}: {error:#}")),
             }
         }
         Some(cosigned)

@@ -37,6 +37,8 @@ impl LogOnDisk {
     /// # Errors
     /// What is wrong.
     pub fn read(&mut self) -> Result<()> {
+        // In this order: what auditors are shown was signed before, also while the log grows.
+        let shown = self.head("checkpoint")?;
         let head = self.head("head")?.context("there is no head")?;
         let mut entries = Vec::new();
         let mut files = |path: &TilePath| read(&self.folder.join(path.to_string()));
@@ -47,8 +49,7 @@ impl LogOnDisk {
             self.roots.push(self.tree.root());
         }
         self.entries = entries;
-        // What auditors are shown is signed before it is shown.
-        if let Some(shown) = self.head("checkpoint")? {
+        if let Some(shown) = shown {
             self.covers(&shown).context("the published checkpoint")?;
         }
         Ok(())
