@@ -47,7 +47,7 @@ pub struct DemoArguments {
 /// # Errors
 /// If the main job fails, or anything does not come out as expected.
 pub fn run(arguments: &DemoArguments, output: Output) -> Outcome {
-    crate::commands::wait_for(async { Ok(play(arguments, output).await?) })
+    crate::commands::wait_for(play(arguments, output))
 }
 
 async fn play(arguments: &DemoArguments, output: Output) -> Result<(), Failure> {

@@ -1,5 +1,4 @@
 //! Long campaigns: `torture kill [-n KILLS] [--seed NUMBER]`. `torture broker` is their child.
-#![expect(clippy::disallowed_methods, reason = "a program of the repository")]
 
 use std::process::ExitCode;
 
