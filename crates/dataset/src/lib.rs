@@ -39,7 +39,7 @@
 //! let mut writer = sealer.table(schema.clone())?;
 //! writer.write(&rows, &mut folder)?;
 //! let table = writer.finish(0, &mut folder)?.prove(&folder, &[])?;
-//! let manifest = sealer.manifest(vec![table], UnixSeconds(1_700_000_000))?;
+//! let manifest = sealer.manifest(vec![table], UnixSeconds::new(1_700_000_000))?;
 //! cordon_dataset::verify_files(&manifest, &folder)?;
 //!
 //! // With the key of one column, that column opens and the other does not.
