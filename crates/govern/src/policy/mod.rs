@@ -20,6 +20,7 @@ use cordon_crypto::sha256;
 use cordon_types::Sha256Digest;
 
 use crate::Code;
+use crate::denial::printable;
 
 pub use facts::BrokerState;
 pub(crate) use facts::{ClearanceFacts, Fact, GrantFacts, GuardFacts, Question};
@@ -260,8 +261,8 @@ impl Condition {
             order,
             code,
             name: name.to_owned(),
-            wanted: wanted.to_owned(),
-            shows: text("shows").split_whitespace().map(str::to_owned).collect(),
+            wanted: one_line(&wanted),
+            shows: text("shows").split_whitespace().map(printable).collect(),
         }
     }
 
@@ -288,7 +289,7 @@ fn in_order(set: &PolicySet) -> Vec<&cedar_policy::Policy> {
 }
 
 fn one_line(error: &dyn std::fmt::Display) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    printable(&error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 const SCHEMA: &str = include_str!("cordon.cedarschema");
