@@ -135,5 +135,15 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         text.push_str(&cause.to_string());
         source = cause.source();
     }
-    text
+    printable(&text)
+}
+
+/// The text with control characters written out: a parser's message may repeat a name from a
+/// document, and people read reasons in a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
 }

@@ -34,6 +34,8 @@ mod code;
 mod denial;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod testing;
 
 pub use agreement::{

@@ -77,7 +77,8 @@ impl Guess {
             _ if is_plain && fraction.is_empty() && value.parse::<i64>().is_ok() => {
                 self.integers += 1
             }
-            _ if is_plain => self.decimals += 1,
+            // Hundreds of digits are a number that no column holds.
+            _ if is_plain && is_finite(value) => self.decimals += 1,
             _ if is_full_date(value) => self.dates += 1,
             _ if is_scientific(value) => self.floats += 1,
             _ => self.is_other = true,
@@ -114,7 +115,11 @@ fn is_full_date(value: &str) -> bool {
 fn is_scientific(value: &str) -> bool {
     value.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
         && value.contains(['e', 'E'])
-        && value.parse::<f64>().is_ok_and(f64::is_finite)
+        && is_finite(value)
+}
+
+fn is_finite(value: &str) -> bool {
+    value.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
 /// A legal name that resembles the header.

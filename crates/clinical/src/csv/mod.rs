@@ -28,7 +28,7 @@ mod infer;
 mod schema;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 
 use ::csv::{ByteRecord, Reader, ReaderBuilder};
@@ -204,9 +204,11 @@ fn open<R: Read>(reader: R, delimiter: u8) -> Result<(Reader<Bounded<R>>, Vec<St
         return Err(CsvProblem::NoHeader.of(1, ""));
     }
     let mut header: Vec<String> = Vec::with_capacity(record.len());
+    // A header as long as a record may be has some hundred thousand names.
+    let mut seen = HashSet::with_capacity(record.len());
     for name in &record {
         let name = std::str::from_utf8(name).map_err(|_| CsvProblem::NotUtf8.of(1, ""))?;
-        if header.iter().any(|earlier| earlier == name) {
+        if !seen.insert(name) {
             return Err(CsvProblem::DuplicateHeader.of(1, name));
         }
         header.push(name.to_owned());

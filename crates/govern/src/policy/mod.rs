@@ -20,6 +20,7 @@ use cordon_crypto::sha256;
 use cordon_types::Sha256Digest;
 
 use crate::Code;
+use crate::denial::printable;
 
 pub use facts::BrokerState;
 pub(crate) use facts::{ClearanceFacts, Fact, GrantFacts, GuardFacts, Question};
@@ -28,6 +29,9 @@ pub(crate) use facts::{ClearanceFacts, Fact, GrantFacts, GuardFacts, Question};
 pub const MAX_RULES_BYTES: usize = 64 * 1024;
 /// Most rules of a holder's own.
 pub const MAX_RULES: usize = 64;
+/// Deepest nesting of brackets and `if`s in a holder's own rules: the parser recurses, and a stack
+/// of 2 MiB ends before 200.
+pub const MAX_RULE_DEPTH: usize = 32;
 
 /// The rules of a holder come after the built-in conditions, of which there are fewer.
 const BUILT_IN_ORDER: usize = 1_000;
@@ -48,6 +52,9 @@ pub enum PolicyError {
     /// The rules are too many or too long.
     #[error("expected at most {MAX_RULES} rules in {MAX_RULES_BYTES} bytes")]
     TooLarge,
+    /// The rules are nested too deeply.
+    #[error("expected brackets and `if`s nested at most {MAX_RULE_DEPTH} deep")]
+    TooDeep,
     /// Not Cedar.
     #[error("the rules do not parse: {0}")]
     Syntax(String),
@@ -128,6 +135,9 @@ impl Policy {
 
         if rules.len() > MAX_RULES_BYTES {
             return Err(PolicyError::TooLarge);
+        }
+        if nesting(rules) > MAX_RULE_DEPTH {
+            return Err(PolicyError::TooDeep);
         }
         let own =
             PolicySet::from_str(rules).map_err(|error| PolicyError::Syntax(one_line(&error)))?;
@@ -260,8 +270,8 @@ impl Condition {
             order,
             code,
             name: name.to_owned(),
-            wanted: wanted.to_owned(),
-            shows: text("shows").split_whitespace().map(str::to_owned).collect(),
+            wanted: one_line(&wanted),
+            shows: text("shows").split_whitespace().map(printable).collect(),
         }
     }
 
@@ -287,8 +297,44 @@ fn in_order(set: &PolicySet) -> Vec<&cedar_policy::Policy> {
     sorted.into_values().collect()
 }
 
+/// How deeply brackets and `if`s are nested, outside of texts and comments. An `if` counts until
+/// its rule ends: what belongs to it is not known before parsing.
+fn nesting(rules: &str) -> usize {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let (mut brackets, mut ifs, mut deepest) = (0_usize, 0, 0);
+    let mut rest = rules.as_bytes();
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        match byte {
+            b'(' | b'[' | b'{' => brackets += 1,
+            b')' | b']' | b'}' => brackets = brackets.saturating_sub(1),
+            b';' => ifs = 0,
+            b'/' if after.starts_with(b"/") => {
+                let end = after.iter().position(|byte| *byte == b'\n');
+                rest = end.map_or(&[], |end| &after[end..]);
+            }
+            b'"' => {
+                while let [byte, after @ ..] = rest {
+                    rest = if *byte == b'\\' { after.get(1..).unwrap_or(&[]) } else { after };
+                    if *byte == b'"' {
+                        break;
+                    }
+                }
+            }
+            byte if is_word(*byte) => {
+                let end = after.iter().position(|byte| !is_word(*byte)).unwrap_or(after.len());
+                ifs += usize::from(*byte == b'i' && &after[..end] == b"f");
+                rest = &after[end..];
+            }
+            _ => {}
+        }
+        deepest = deepest.max(brackets + ifs);
+    }
+    deepest
+}
+
 fn one_line(error: &dyn std::fmt::Display) -> String {
-    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    printable(&error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 const SCHEMA: &str = include_str!("cordon.cedarschema");
