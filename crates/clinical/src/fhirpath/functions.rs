@@ -119,10 +119,7 @@ pub(super) fn text_function<'a>(
         TextFunction::Substring => {
             let text = text_of(value, env)?;
             let start = integer_argument(arguments.first(), env)?;
-            let length = match arguments.get(1) {
-                Some(length) => integer_argument(Some(length), env)?,
-                None => Some(i64::MAX),
-            };
+            let length = integer_argument(arguments.get(1), env)?;
             substring(text, start, length)
         }
         TextFunction::StartsWith => {
@@ -180,14 +177,15 @@ fn to_decimal(value: &Scalar<'_>) -> Option<Decimal> {
     }
 }
 
-/// Characters from `start` on, at most `length`; empty if `start` is outside.
+/// Characters from `start` on, at most `length` where that is given; empty if
+/// `start` is outside.
 fn substring<'a>(
     text: Cow<'a, str>,
     start: Option<i64>,
     length: Option<i64>,
 ) -> Option<Scalar<'a>> {
     let start = usize::try_from(start?).ok()?;
-    let length = usize::try_from(length.unwrap_or(0)).unwrap_or(0);
+    let length = length.map_or(usize::MAX, |length| usize::try_from(length).unwrap_or(0));
     let place = |count: usize, text: &str| text.char_indices().nth(count).map(|(at, _)| at);
     let from = place(start, &text)?;
     let to = place(length, text.get(from..)?).map_or(text.len(), |at| from + at);

@@ -395,6 +395,15 @@ fn functions_on_text() {
 }
 
 #[test]
+fn an_empty_length_of_a_substring_is_no_length() {
+    // It was a length of zero (FHIRPath N1 §5.6.2).
+    check(
+        PATIENT,
+        &[("gender.substring(2, {})", "'male'"), ("gender.substring(2, photo.size)", "'male'")],
+    );
+}
+
+#[test]
 fn conversions_give_nothing_where_there_is_no_value() {
     check(
         PATIENT,
