@@ -172,7 +172,13 @@ fn to_integer(value: &Scalar<'_>) -> Option<i64> {
 fn to_decimal(value: &Scalar<'_>) -> Option<Decimal> {
     match value {
         Scalar::Boolean(value) => Some(Decimal::from(i64::from(*value))),
-        Scalar::Text(text) => Decimal::parse(text.strip_prefix('+').unwrap_or(text)),
+        Scalar::Text(text) => {
+            // Numbers of JSON may have an exponent, and no `+`; here it is the other way.
+            let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+            let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+            let value = Decimal::parse(text.strip_prefix('+').unwrap_or(text));
+            value.filter(|_| is_plain)
+        }
         Scalar::Integer(_) | Scalar::Decimal(_) | Scalar::Temporal(..) => value.number(),
     }
 }

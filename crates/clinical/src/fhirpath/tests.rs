@@ -438,6 +438,15 @@ fn conversions_give_nothing_where_there_is_no_value() {
 }
 
 #[test]
+fn a_decimal_in_text_has_one_sign_and_no_exponent() {
+    // `+-7` was read as -7, and `1e3` as 1000 (FHIRPath N1 §5.5.6).
+    check(
+        PATIENT,
+        &[("'+-7'.toDecimal()", ""), ("'1e3'.toDecimal()", ""), ("'--7'.toDecimal()", "")],
+    );
+}
+
+#[test]
 fn arithmetic_is_exact_and_empty_where_it_has_no_result() {
     check(
         PATIENT,
