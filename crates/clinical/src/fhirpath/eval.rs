@@ -67,7 +67,13 @@ impl<'a> Env<'a> {
             Item::Value(Scalar::Integer(_)) => "integer",
             Item::Value(Scalar::Decimal(_)) => "decimal",
             Item::Value(Scalar::Text(_)) => "string",
-            Item::Value(Scalar::Temporal(value, _)) if value.is_date() => "date",
+            Item::Value(Scalar::Temporal(value, _)) if value.is_time() => "time",
+            // `2014-01-25T` is a dateTime that stops at the day.
+            Item::Value(Scalar::Temporal(value, text))
+                if value.is_date() && !text.ends_with('T') =>
+            {
+                "date"
+            }
             Item::Value(Scalar::Temporal(..)) => "dateTime",
         };
         schema().find(name)

@@ -282,6 +282,21 @@ fn choices_are_found_by_their_base_name_and_told_apart_by_type() {
 }
 
 #[test]
+fn a_time_of_day_is_a_time_and_a_date_time_may_stop_at_the_day() {
+    // Values made on the way were a `date` or else a `dateTime`, whatever the literal was.
+    check(
+        PATIENT,
+        &[
+            ("@T10:30 is Time", "true"),
+            ("@T10:30 is DateTime", "false"),
+            ("@T10:30.ofType(time)", "@10:30"),
+            ("@2014-01-25T is DateTime", "true"),
+            ("@2014-01-25T is Date", "false"),
+        ],
+    );
+}
+
+#[test]
 fn keys_are_of_resources_and_of_literal_references() {
     check(
         PATIENT,
