@@ -248,6 +248,18 @@ fn apply<'a>(
             }
             kept
         }
+        Step::WithUrl(member, url) => {
+            let url = collection(url, scope)?;
+            let mut kept = Collection::Empty;
+            for item in items {
+                let mut found = Collection::Empty;
+                push_member(env, item, member, &mut found)?;
+                if truth(&binary(Operator::Equal, &found, &url, env)?, env)? == Some(true) {
+                    kept.push(item.clone());
+                }
+            }
+            kept
+        }
         Step::Select(projection) => {
             let mut selected = Collection::Empty;
             for (index, item) in items.iter().enumerate() {

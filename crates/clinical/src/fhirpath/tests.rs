@@ -157,6 +157,14 @@ fn extensions_of_primitives_are_found_beside_them() {
 }
 
 #[test]
+fn the_url_of_an_extension_is_asked_of_the_focus_not_of_the_extension() {
+    // It was evaluated on each extension, which has no `name`, so that nothing was found.
+    let record = r#"{"resourceType": "Patient", "name": [{"text": "https://example.org/a"}],
+        "extension": [{"url": "https://example.org/a", "valueInteger": 1}]}"#;
+    check(record, &[("extension(name.text).value", "1"), ("extension(name.family).value", "")]);
+}
+
+#[test]
 fn functions_on_collections() {
     check(
         PATIENT,
