@@ -44,6 +44,14 @@ fn an_sql_type_that_tables_do_not_have_is_refused() {
 }
 
 #[test]
+fn an_sql_type_has_all_its_arguments_or_none() {
+    // Empty arguments were skipped, so that each of these was a type.
+    for name in ["DECIMAL(5,,2)", "DECIMAL(5,2,)", "DECIMAL(,5)", "DATE()", "INTEGER(,)"] {
+        assert_eq!(ColumnKind::from_sql(name), None, "{name}");
+    }
+}
+
+#[test]
 fn a_type_that_contradicts_its_path_is_refused() {
     let column_1 = "at `/select/0/column/1`";
     for (path, declared, tag, code, reason) in [
