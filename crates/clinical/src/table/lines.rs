@@ -18,14 +18,15 @@ impl<R: BufRead> Lines<R> {
 
     /// The next line, with its end; `None` after the last.
     ///
-    /// Of a line longer than [`MAX_RECORD_BYTES`] only one byte more than that is
+    /// Of a line longer than [`MAX_RECORD_BYTES`] only a little more than that is
     /// given, which [`super::ViewRunner::push_line`] refuses, and the rest skipped.
     ///
     /// # Errors
     /// Those of the reader.
     pub fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
         self.line.clear();
-        let limit = MAX_RECORD_BYTES as u64 + 1;
+        // The longest record and its `\r\n`.
+        let limit = MAX_RECORD_BYTES as u64 + 2;
         let read = self.reader.by_ref().take(limit).read_until(b'\n', &mut self.line)?;
         if read == 0 {
             return Ok(None);

@@ -2,7 +2,6 @@ use arrow::datatypes::DataType;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::json::MAX_RECORD_BYTES;
 use crate::testing::{rows, run};
 
 /// A view with one column over the element `made`, which FHIR does not have.
@@ -481,11 +480,31 @@ fn a_line_that_is_too_long_is_skipped_and_refused() {
     let mut runner = ViewRunner::new(&view, KeyPolicy::Plain);
     let mut lines = Lines::new(&file[..]);
     let first = lines.next_line().expect("memory").expect("a line");
-    assert_eq!(first.len(), MAX_RECORD_BYTES + 1);
+    assert_eq!(first.len(), MAX_RECORD_BYTES + 2);
     assert_eq!(runner.push_line(first).expect_err("too long").code(), "record_too_long");
     runner.push_line(lines.next_line().expect("memory").expect("a line")).expect("a resource");
     assert_eq!(lines.next_line().expect("memory"), None);
     assert_eq!((runner.report().rows, runner.report().rejected_lines()), (1, 1));
+}
+
+#[test]
+fn what_stands_behind_too_many_blanks_is_not_lost() {
+    // `Lines` cuts such a line within the blanks. What was left looked like a whole
+    // record, was taken, and nobody heard of the rest.
+    let record = r#"{"resourceType":"Patient","id":"a"}"#;
+    let view = view(json!([{"column": [{"name": "id", "path": "id"}]}]));
+    for (length, end) in [(MAX_RECORD_BYTES, "\r\n"), (MAX_RECORD_BYTES + 7, "}}}\r\n")] {
+        let mut file = record.as_bytes().to_vec();
+        file.resize(length, b' ');
+        file.extend_from_slice(end.as_bytes());
+        let mut lines = Lines::new(&file[..]);
+        let mut runner = ViewRunner::new(&view, KeyPolicy::Plain);
+        let line = lines.next_line().expect("memory").expect("a line");
+        let pushed = runner.push_line(line).map_err(|error| error.code());
+        let is_too_long = length > MAX_RECORD_BYTES;
+        assert_eq!(pushed, if is_too_long { Err("record_too_long") } else { Ok(()) });
+        assert_eq!(lines.next_line().expect("memory"), None);
+    }
 }
 
 #[test]
