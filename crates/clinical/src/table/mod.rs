@@ -114,7 +114,7 @@ impl<'r> ViewRunner<'r> {
             return Err(self.reject(RowProblem::Json(JsonError::TooLong)));
         }
         let line = match self.report.lines {
-            1 => line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line),
+            1 => line.strip_prefix(lines::BYTE_ORDER_MARK).unwrap_or(line),
             _ => line,
         };
         let line = line.trim_ascii();

@@ -473,6 +473,22 @@ fn lines_come_with_marks_ends_and_blanks() {
 }
 
 #[test]
+fn each_file_of_a_table_may_begin_with_a_byte_order_mark() {
+    // Only the first line of a run was freed of it, so that the first record of every
+    // further file was refused.
+    let file = b"\xEF\xBB\xBF{\"resourceType\":\"Patient\",\"id\":\"a\"}\n";
+    let view = view(json!([{"column": [{"name": "id", "path": "id"}]}]));
+    let mut runner = ViewRunner::new(&view, KeyPolicy::Plain);
+    for _ in 0..2 {
+        let mut lines = Lines::new(&file[..]);
+        while let Some(line) = lines.next_line().expect("memory") {
+            runner.push_line(line).expect("a resource");
+        }
+    }
+    assert_eq!(runner.report().rows, 2);
+}
+
+#[test]
 fn a_line_that_is_too_long_is_skipped_and_refused() {
     let mut file = vec![b'x'; MAX_RECORD_BYTES + 7];
     file.extend_from_slice(b"\n{\"resourceType\":\"Patient\",\"id\":\"b\"}\n");
