@@ -23,5 +23,7 @@ pub mod keys;
 pub mod synth;
 pub mod table;
 pub mod temporal;
+#[cfg(test)]
+mod testing;
 pub mod view;
 pub mod views;

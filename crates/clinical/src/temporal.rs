@@ -63,6 +63,11 @@ impl Temporal {
         self.first == 0 && self.last <= DAY_END
     }
 
+    /// Whether this is a time of day without any date.
+    pub fn is_time(&self) -> bool {
+        self.first == HOUR
+    }
+
     /// How two values stand to each other; `None` where the given precision does
     /// not decide it (FHIRPath N1 §6.2).
     pub fn compare(&self, other: &Temporal) -> Option<Ordering> {

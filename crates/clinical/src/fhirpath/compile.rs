@@ -274,7 +274,7 @@ impl Compiler<'_> {
         Ok(types)
     }
 
-    /// `extension(url)` is `extension.where(url = …)`.
+    /// `extension(url)` is `extension.where(url = …)`, but for the focus of its argument.
     fn extension(
         &mut self,
         url: &Ast,
@@ -285,10 +285,8 @@ impl Compiler<'_> {
         let url = self.operand(url, focus, "text", is_texty)?;
         let (member, types) = self.member("extension", input);
         let (url_member, _) = self.member("url", &types);
-        let actual = path_of(Expr::This, Step::Member(url_member));
-        let same_url = Expr::Binary(Operator::Equal, Box::new(actual), Box::new(url));
         compiled.push(Step::Member(member));
-        compiled.push(Step::Where(same_url));
+        compiled.push(Step::WithUrl(url_member, url));
         Ok(types)
     }
 

@@ -67,7 +67,13 @@ impl<'a> Env<'a> {
             Item::Value(Scalar::Integer(_)) => "integer",
             Item::Value(Scalar::Decimal(_)) => "decimal",
             Item::Value(Scalar::Text(_)) => "string",
-            Item::Value(Scalar::Temporal(value, _)) if value.is_date() => "date",
+            Item::Value(Scalar::Temporal(value, _)) if value.is_time() => "time",
+            // `2014-01-25T` is a dateTime that stops at the day.
+            Item::Value(Scalar::Temporal(value, text))
+                if value.is_date() && !text.ends_with('T') =>
+            {
+                "date"
+            }
             Item::Value(Scalar::Temporal(..)) => "dateTime",
         };
         schema().find(name)
@@ -237,6 +243,18 @@ fn apply<'a>(
             for (index, item) in items.iter().enumerate() {
                 env.charge(1)?;
                 if condition(criteria, scope.at(item, index))? == Some(true) {
+                    kept.push(item.clone());
+                }
+            }
+            kept
+        }
+        Step::WithUrl(member, url) => {
+            let url = collection(url, scope)?;
+            let mut kept = Collection::Empty;
+            for item in items {
+                let mut found = Collection::Empty;
+                push_member(env, item, member, &mut found)?;
+                if truth(&binary(Operator::Equal, &found, &url, env)?, env)? == Some(true) {
                     kept.push(item.clone());
                 }
             }

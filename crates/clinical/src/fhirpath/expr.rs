@@ -57,6 +57,8 @@ pub(crate) enum Step {
     Nothing,
     Item(Expr),
     Where(Expr),
+    /// Keeps extensions whose `url`, the member, is what the expression yields.
+    WithUrl(Member, Expr),
     Select(Expr),
     All(Expr),
     Exists,

@@ -119,10 +119,7 @@ pub(super) fn text_function<'a>(
         TextFunction::Substring => {
             let text = text_of(value, env)?;
             let start = integer_argument(arguments.first(), env)?;
-            let length = match arguments.get(1) {
-                Some(length) => integer_argument(Some(length), env)?,
-                None => Some(i64::MAX),
-            };
+            let length = integer_argument(arguments.get(1), env)?;
             substring(text, start, length)
         }
         TextFunction::StartsWith => {
@@ -175,19 +172,26 @@ fn to_integer(value: &Scalar<'_>) -> Option<i64> {
 fn to_decimal(value: &Scalar<'_>) -> Option<Decimal> {
     match value {
         Scalar::Boolean(value) => Some(Decimal::from(i64::from(*value))),
-        Scalar::Text(text) => Decimal::parse(text.strip_prefix('+').unwrap_or(text)),
+        Scalar::Text(text) => {
+            // Numbers of JSON may have an exponent, and no `+`; here it is the other way.
+            let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+            let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+            let value = Decimal::parse(text.strip_prefix('+').unwrap_or(text));
+            value.filter(|_| is_plain)
+        }
         Scalar::Integer(_) | Scalar::Decimal(_) | Scalar::Temporal(..) => value.number(),
     }
 }
 
-/// Characters from `start` on, at most `length`; empty if `start` is outside.
+/// Characters from `start` on, at most `length` where that is given; empty if
+/// `start` is outside.
 fn substring<'a>(
     text: Cow<'a, str>,
     start: Option<i64>,
     length: Option<i64>,
 ) -> Option<Scalar<'a>> {
     let start = usize::try_from(start?).ok()?;
-    let length = usize::try_from(length.unwrap_or(0)).unwrap_or(0);
+    let length = length.map_or(usize::MAX, |length| usize::try_from(length).unwrap_or(0));
     let place = |count: usize, text: &str| text.char_indices().nth(count).map(|(at, _)| at);
     let from = place(start, &text)?;
     let to = place(length, text.get(from..)?).map_or(text.len(), |at| from + at);

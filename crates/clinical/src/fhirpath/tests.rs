@@ -157,6 +157,14 @@ fn extensions_of_primitives_are_found_beside_them() {
 }
 
 #[test]
+fn the_url_of_an_extension_is_asked_of_the_focus_not_of_the_extension() {
+    // It was evaluated on each extension, which has no `name`, so that nothing was found.
+    let record = r#"{"resourceType": "Patient", "name": [{"text": "https://example.org/a"}],
+        "extension": [{"url": "https://example.org/a", "valueInteger": 1}]}"#;
+    check(record, &[("extension(name.text).value", "1"), ("extension(name.family).value", "")]);
+}
+
+#[test]
 fn functions_on_collections() {
     check(
         PATIENT,
@@ -282,6 +290,21 @@ fn choices_are_found_by_their_base_name_and_told_apart_by_type() {
 }
 
 #[test]
+fn a_time_of_day_is_a_time_and_a_date_time_may_stop_at_the_day() {
+    // Values made on the way were a `date` or else a `dateTime`, whatever the literal was.
+    check(
+        PATIENT,
+        &[
+            ("@T10:30 is Time", "true"),
+            ("@T10:30 is DateTime", "false"),
+            ("@T10:30.ofType(time)", "@10:30"),
+            ("@2014-01-25T is DateTime", "true"),
+            ("@2014-01-25T is Date", "false"),
+        ],
+    );
+}
+
+#[test]
 fn keys_are_of_resources_and_of_literal_references() {
     check(
         PATIENT,
@@ -395,6 +418,15 @@ fn functions_on_text() {
 }
 
 #[test]
+fn an_empty_length_of_a_substring_is_no_length() {
+    // It was a length of zero (FHIRPath N1 §5.6.2).
+    check(
+        PATIENT,
+        &[("gender.substring(2, {})", "'male'"), ("gender.substring(2, photo.size)", "'male'")],
+    );
+}
+
+#[test]
 fn conversions_give_nothing_where_there_is_no_value() {
     check(
         PATIENT,
@@ -426,6 +458,15 @@ fn conversions_give_nothing_where_there_is_no_value() {
         ],
     );
     check(OBSERVATION, &[("value.ofType(Quantity).value.toString()", "'1.50'")]);
+}
+
+#[test]
+fn a_decimal_in_text_has_one_sign_and_no_exponent() {
+    // `+-7` was read as -7, and `1e3` as 1000 (FHIRPath N1 §5.5.6).
+    check(
+        PATIENT,
+        &[("'+-7'.toDecimal()", ""), ("'1e3'.toDecimal()", ""), ("'--7'.toDecimal()", "")],
+    );
 }
 
 #[test]

@@ -8,24 +8,27 @@ use crate::json::MAX_RECORD_BYTES;
 pub struct Lines<R> {
     reader: R,
     line: Vec<u8>,
+    is_first: bool,
 }
 
 impl<R: BufRead> Lines<R> {
     /// Reads the lines of `reader`.
     pub fn new(reader: R) -> Lines<R> {
-        Lines { reader, line: Vec::new() }
+        Lines { reader, line: Vec::new(), is_first: true }
     }
 
-    /// The next line, with its end; `None` after the last.
+    /// The next line, with its end but without a byte order mark before the first;
+    /// `None` after the last.
     ///
-    /// Of a line longer than [`MAX_RECORD_BYTES`] only one byte more than that is
+    /// Of a line longer than [`MAX_RECORD_BYTES`] only a little more than that is
     /// given, which [`super::ViewRunner::push_line`] refuses, and the rest skipped.
     ///
     /// # Errors
     /// Those of the reader.
     pub fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
         self.line.clear();
-        let limit = MAX_RECORD_BYTES as u64 + 1;
+        // The longest record and its `\r\n`.
+        let limit = MAX_RECORD_BYTES as u64 + 2;
         let read = self.reader.by_ref().take(limit).read_until(b'\n', &mut self.line)?;
         if read == 0 {
             return Ok(None);
@@ -33,9 +36,16 @@ impl<R: BufRead> Lines<R> {
         if read as u64 == limit && !self.line.ends_with(b"\n") {
             self.reader.skip_until(b'\n')?;
         }
-        Ok(Some(&self.line))
+        let line = self.line.as_slice();
+        match std::mem::take(&mut self.is_first) {
+            true => Ok(Some(line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line))),
+            false => Ok(Some(line)),
+        }
     }
 }
+
+/// What some programs write before UTF-8.
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Whether a line plainly is a resource of another type: its first member is
 /// `resourceType`, with another value.

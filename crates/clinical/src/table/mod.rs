@@ -37,7 +37,7 @@ pub use error::{RowError, RowProblem};
 pub use lines::Lines;
 
 use crate::fhirpath::Env;
-use crate::json::{Arena, Document, JsonError, Kind};
+use crate::json::{Arena, Document, JsonError, Kind, MAX_RECORD_BYTES};
 use crate::keys::{KeyPolicy, Keys};
 use crate::view::CompiledView;
 use cell::Losses;
@@ -108,8 +108,13 @@ impl<'r> ViewRunner<'r> {
     /// row at all and is counted in the report; further lines may follow.
     pub fn push_line(&mut self, line: &[u8]) -> Result<(), RowError> {
         self.report.lines += 1;
+        // Before blanks are trimmed: behind 16 MiB of them something else may follow,
+        // of which `Lines` gives nothing.
+        if without_end(line).len() > MAX_RECORD_BYTES {
+            return Err(self.reject(RowProblem::Json(JsonError::TooLong)));
+        }
         let line = match self.report.lines {
-            1 => line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line),
+            1 => line.strip_prefix(lines::BYTE_ORDER_MARK).unwrap_or(line),
             _ => line,
         };
         let line = line.trim_ascii();
@@ -198,6 +203,14 @@ impl<'r> ViewRunner<'r> {
             self.report.first_rejected.push((line, code));
         }
         RowError { line, problem }
+    }
+}
+
+/// A line without the `\n` or `\r\n` that ends it.
+fn without_end(line: &[u8]) -> &[u8] {
+    match line.strip_suffix(b"\n") {
+        Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
+        None => line,
     }
 }
 

@@ -56,11 +56,11 @@ impl ColumnKind {
     pub fn from_sql(text: &str) -> Option<ColumnKind> {
         let upper = text.trim().to_ascii_uppercase();
         let (name, arguments) = match upper.split_once('(') {
-            Some((name, rest)) => (name, rest.strip_suffix(')')?),
-            None => (upper.as_str(), ""),
+            Some((name, rest)) => (name, Some(rest.strip_suffix(')')?)),
+            None => (upper.as_str(), None),
         };
         let name: Vec<&str> = name.split_whitespace().collect();
-        let arguments = arguments.split(',').filter(|argument| !argument.is_empty());
+        let arguments = arguments.into_iter().flat_map(|arguments| arguments.split(','));
         let arguments = arguments.map(|argument| argument.trim().parse::<u8>().ok());
         let arguments: Vec<u8> = arguments.collect::<Option<_>>()?;
         Some(match (name.as_slice(), arguments.as_slice()) {
