@@ -29,9 +29,10 @@ impl LogVerifier {
     /// # Errors
     /// If Go or its module is not installed, or the program does not build.
     pub fn build(folder: &Path) -> Result<Self> {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("go/verify.go");
         // Tests run at once, each in its own process: nobody may run what another still writes.
         let program = folder.join(format!("verify-{}", std::process::id()));
+        let source = program.with_extension("go");
+        std::fs::write(&source, include_str!("../go/verify.go")).context("the source")?;
         let built = Command::new("go")
             .args(["build", "-o"])
             .args([&program, &source])

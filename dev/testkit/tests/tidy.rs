@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "it reads the repository")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -45,7 +45,9 @@ const MAX_LINES: usize = 1_000;
 const MAX_BYTES: u64 = 1_000_000;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+    // At run time: what was compiled in may be another checkout with the same target directory.
+    let manifest = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap());
+    manifest.join("../..").canonicalize().unwrap()
 }
 
 fn run(program: &str, arguments: &[&str]) -> String {

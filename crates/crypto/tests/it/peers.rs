@@ -32,7 +32,6 @@ pub fn crate_file(package: &str, name: &str) -> String {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--format-version=1", "--locked"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo starts");
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo's metadata");
@@ -44,9 +43,8 @@ pub fn crate_file(package: &str, name: &str) -> String {
 
 /// Asks the peer (`peer.py`) one question; `None` if it refuses.
 pub fn ask(question: &Value) -> Option<Vec<u8>> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/peer.py");
     let mut peer = Command::new(python())
-        .arg(script)
+        .args(["-c", include_str!("peer.py")])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

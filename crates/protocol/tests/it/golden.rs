@@ -1,7 +1,7 @@
 //! Golden files: a format cannot change without a change here.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::PathBuf;
 
 use cordon_crypto::Label;
 use expect_test::{expect, expect_file};
@@ -12,6 +12,11 @@ use crate::words;
 
 /// Keeps them readable in a review.
 const MAX_GOLDEN_BYTES: usize = 8 * 1024;
+
+/// At run time: what was compiled in may be another checkout with the same target directory.
+fn manifest_folder() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo tells it to tests").into()
+}
 
 #[test]
 fn every_format_is_that_of_its_golden_file() {
@@ -79,7 +84,7 @@ fn payload_types_are_distinct_and_of_one_pattern() {
 /// A new document needs a sample, or nothing fixes its format.
 #[test]
 fn every_document_of_the_crate_has_a_sample() {
-    let sources = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+    let sources = std::fs::read_dir(manifest_folder().join("src"))
         .expect("the sources")
         .map(|entry| entry.expect("an entry").path())
         .map(|path| std::fs::read_to_string(path).expect("a source file"))
@@ -132,7 +137,7 @@ fn there_is_no_golden_file_without_a_format() {
     let mut expected: BTreeSet<String> =
         samples::all().iter().map(|format| format!("{}.json", format.name)).collect();
     expected.extend(["words.txt".to_owned(), "signatures.txt".to_owned()]);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let folder = manifest_folder().join("tests/golden");
     let found: BTreeSet<String> = std::fs::read_dir(folder)
         .expect("the golden files")
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
