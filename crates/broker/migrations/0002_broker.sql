@@ -29,28 +29,30 @@ CREATE TABLE dataset_version (
     dataset  TEXT NOT NULL,
     version  INTEGER NOT NULL,
     digest   BLOB NOT NULL,
-    manifest BLOB NOT NULL,
     entry    INTEGER NOT NULL,
+    manifest BLOB NOT NULL,
     PRIMARY KEY (dataset, version)
 ) STRICT;
+
+CREATE INDEX dataset_version_entry ON dataset_version (entry);
 
 CREATE TABLE agreement (
     digest   BLOB PRIMARY KEY,
     study    TEXT NOT NULL,
     name     TEXT NOT NULL,
-    envelope BLOB NOT NULL,
     max_runs INTEGER NOT NULL,
     runs     INTEGER NOT NULL DEFAULT 0,
     entry    INTEGER NOT NULL,
+    envelope BLOB NOT NULL,
     CHECK (runs <= max_runs)
 ) STRICT;
 
 CREATE TABLE approval (
     agreement BLOB NOT NULL REFERENCES agreement (digest),
     person    TEXT NOT NULL,
-    envelope  BLOB NOT NULL,
     entry     INTEGER NOT NULL,
     rejected  INTEGER NOT NULL DEFAULT 0,
+    envelope  BLOB NOT NULL,
     PRIMARY KEY (agreement, person)
 ) STRICT;
 

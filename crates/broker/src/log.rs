@@ -40,7 +40,7 @@ use crate::store::Store;
 
 pub use error::{Fatal, LogError};
 pub use peers::{HubPeers, NoPeers, PeerError, Peers};
-pub use rows::{append, entry, last_entry};
+pub use rows::{append, entry};
 
 use files::LogFolder;
 use heads::Heads;

@@ -6,6 +6,7 @@ mod datasets;
 mod enrol;
 mod error;
 mod grants;
+mod known;
 mod leases;
 mod outputs;
 mod views;
@@ -25,7 +26,7 @@ use cordon_keystore::{KeyState, Transition, VersionStatus};
 use cordon_protocol::entry::{Action, Actor, Decision};
 use cordon_protocol::party::{PartyCard, Role};
 use cordon_protocol::{LogEntry, Manifest, Refusal, RunId, V1};
-use cordon_types::{DatasetId, Nonce, PartyId, PersonId, Sha256Digest, StudyId, UnixSeconds};
+use cordon_types::{DatasetId, Nonce, PartyId, PersonId, Sha256Digest, UnixSeconds};
 use cordon_verifier::TrustRoots;
 use sqlx::SqliteConnection;
 use tokio::sync::{Notify, watch};
@@ -34,6 +35,8 @@ use crate::challenge::Challenges;
 use crate::log::Log;
 use crate::records::{blobs, datasets as versions, directory};
 use crate::store::{Store, StoreError};
+
+use known::{KnownAgreements, Looked};
 
 pub use error::ServiceError;
 pub use grants::Appraising;
@@ -55,6 +58,7 @@ pub struct Broker {
     appraising: Appraising,
     clock: Arc<dyn Clock>,
     challenges: Challenges<Session<Challenged>>,
+    known: KnownAgreements,
     directory: RwLock<Arc<Directory>>,
     key_states: RwLock<HashMap<(DatasetId, u32), KeyState>>,
     outputs_changed: Notify,
@@ -106,6 +110,7 @@ impl Broker {
             appraising: Appraising { roots: parts.roots },
             clock: parts.clock,
             challenges: Challenges::default(),
+            known: KnownAgreements::default(),
             directory: RwLock::new(Arc::new(directory)),
             key_states: RwLock::default(),
             outputs_changed: Notify::new(),
@@ -288,11 +293,19 @@ impl Broker {
     }
 
     /// What the policy may know of this broker.
-    async fn state_for(&self, agreement: &Recognized) -> Result<BrokerState, ServiceError> {
+    fn state_for(&self, looked: &Looked) -> Result<BrokerState, ServiceError> {
+        let last_entry = match looked.last_entry() {
+            Some(bytes) => {
+                cordon_crypto::canonical::from_canonical::<LogEntry>(bytes, bytes.len())
+                    .map_err(ServiceError::internal)?
+                    .time
+            }
+            None => UnixSeconds::new(0),
+        };
         Ok(BrokerState {
-            last_entry: self.last_entry_time().await?,
+            last_entry,
             log_current: self.log.is_ready(),
-            witnesses_ready: self.log.answering(&other_holders(agreement)),
+            witnesses_ready: self.log.answering(&other_holders(&looked.recognized)),
         })
     }
 
@@ -305,14 +318,6 @@ impl Broker {
         let _ = tokio::time::timeout(WITNESS_PATIENCE, enough).await;
     }
 
-    async fn last_entry_time(&self) -> Result<UnixSeconds, ServiceError> {
-        let last = crate::log::last_entry(self.store.readers()).await?;
-        let Some(bytes) = last else { return Ok(UnixSeconds::new(0)) };
-        let entry: LogEntry = cordon_crypto::canonical::from_canonical(&bytes, bytes.len())
-            .map_err(ServiceError::internal)?;
-        Ok(entry.time)
-    }
-
     fn is_active(&self, manifest: &Signed<Manifest>) -> bool {
         let version = (manifest.value().dataset.clone(), manifest.value().version);
         let states = self.key_states.read().unwrap_or_else(PoisonError::into_inner);
@@ -322,11 +327,6 @@ impl Broker {
     fn note_key(&self, status: &VersionStatus) {
         let mut states = self.key_states.write().unwrap_or_else(PoisonError::into_inner);
         states.insert((status.dataset.clone(), status.version), status.state);
-    }
-
-    async fn stopped(&self, study: &StudyId) -> Result<bool, ServiceError> {
-        let stop = crate::records::agreements::stop_of(self.store.readers(), study).await?;
-        Ok(stop.is_some())
     }
 }
 

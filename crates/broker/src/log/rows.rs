@@ -37,17 +37,6 @@ pub async fn entry(readers: &SqlitePool, index: u64) -> Result<Option<Vec<u8>>, 
     Ok(bytes)
 }
 
-/// Reads the newest entry.
-///
-/// # Errors
-/// If the database fails.
-pub async fn last_entry(readers: &SqlitePool) -> Result<Option<Vec<u8>>, LogError> {
-    let bytes = sqlx::query_scalar("SELECT bytes FROM log_entry ORDER BY idx DESC LIMIT 1")
-        .fetch_optional(readers)
-        .await?;
-    Ok(bytes)
-}
-
 /// At most `limit` entries from `first` on.
 pub(super) async fn from(
     readers: &SqlitePool,

@@ -12,6 +12,8 @@ use super::{LogError, Shared, rows};
 const MAX_BATCH: u32 = 1024;
 /// How long the next head waits for witnesses that answered last time.
 const ROUND: Duration = Duration::from_secs(5);
+/// Between two heads that are shown: a busy broker signs hundreds in a second.
+const SHOW_PAUSE: Duration = Duration::from_millis(50);
 /// After the disk failed. The entries are safe in the database meanwhile.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -69,7 +71,8 @@ fn grow(
     Ok((growth.tree, head))
 }
 
-/// Shows each head to the world when the witnesses that answer have cosigned it.
+/// Shows the newest head to the world when the witnesses that answer have cosigned it. Grants do
+/// not wait for this; auditors see at most [`SHOW_PAUSE`] later what was decided.
 pub(super) async fn publish(shared: Arc<Shared>) {
     let mut heads = shared.heads.subscribe();
     let mut shown = String::new();
@@ -91,6 +94,7 @@ pub(super) async fn publish(shared: Arc<Shared>) {
                 }
             }
         }
+        tokio::time::sleep(SHOW_PAUSE).await;
         if heads.changed().await.is_err() {
             return;
         }

@@ -34,9 +34,7 @@ pub(super) async fn resume(
     store: &Store,
     own: &LogKey,
 ) -> Result<Resumed, LogError> {
-    let head = folder.read_head()?;
-    let head = head.map(|head| head.verify(own)).transpose();
-    let head = head.map_err(|error| LogError::damaged(&error))?;
+    let head = folder.read_head(own)?;
     let signed = head.as_ref().map_or(0, VerifiedCheckpoint::size);
     let found = rows::count(store.readers()).await?;
     if found < signed {

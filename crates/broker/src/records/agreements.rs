@@ -1,21 +1,28 @@
 //! Agreements, the decisions of people about them, and stops.
 
-use cordon_crypto::dsse::{Envelope, Signed};
+use cordon_crypto::dsse::Signed;
 use cordon_protocol::decision::Verdict;
 use cordon_protocol::{Agreement, Approval, Stop};
-use cordon_types::{PersonId, Sha256Digest, StudyId};
+use cordon_types::Sha256Digest;
 use sqlx::{SqliteConnection, SqlitePool};
 
-use super::{read_envelope, reopen, row_number};
+use super::{read_digest, reopen, row_number};
 use crate::store::{Conflict, StoreError};
 
-/// An agreement and how many of its runs are spent.
+/// What a decision about an agreement goes by, and by what one sees whether anything else about
+/// it is newer than what was read before.
 #[derive(Clone, Debug)]
-pub struct Stored {
-    /// The agreement.
-    pub agreement: Signed<Agreement>,
+pub struct Marks {
     /// Runs spent at this broker.
     pub runs: u32,
+    /// Whether its study was stopped.
+    pub stopped: bool,
+    /// Log index of the newest decision about it.
+    pub decided: Option<i64>,
+    /// Log index of the newest dataset version, of whatever dataset.
+    pub published: Option<i64>,
+    /// The newest entry of the log.
+    pub last_entry: Option<Vec<u8>>,
 }
 
 /// Stores a proposed agreement; `false` if this very agreement is there already.
@@ -43,36 +50,56 @@ pub async fn insert(
     Ok(done.rows_affected() == 1)
 }
 
+/// Reads the marks of an agreement.
+///
+/// # Errors
+/// If the database fails.
+pub async fn marks(
+    readers: &SqlitePool,
+    digest: Sha256Digest,
+) -> Result<Option<Marks>, StoreError> {
+    type Row = (i64, bool, Option<i64>, Option<i64>, Option<Vec<u8>>);
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT runs,
+                EXISTS (SELECT 1 FROM study_stop WHERE study_stop.study = agreement.study),
+                (SELECT MAX(entry) FROM approval WHERE approval.agreement = agreement.digest),
+                (SELECT MAX(entry) FROM dataset_version),
+                (SELECT bytes FROM log_entry ORDER BY idx DESC LIMIT 1)
+         FROM agreement WHERE digest = ?",
+    )
+    .bind(digest.as_bytes().as_slice())
+    .fetch_optional(readers)
+    .await?;
+    let Some((runs, stopped, decided, published, last_entry)) = row else { return Ok(None) };
+    let runs = u32::try_from(runs).map_err(|_| StoreError::Corrupt("agreement"))?;
+    Ok(Some(Marks { runs, stopped, decided, published, last_entry }))
+}
+
 /// Reads an agreement.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn get(readers: &SqlitePool, digest: Sha256Digest) -> Result<Option<Stored>, StoreError> {
-    let row: Option<(Vec<u8>, i64)> =
-        sqlx::query_as("SELECT envelope, runs FROM agreement WHERE digest = ?")
+pub async fn get(
+    readers: &SqlitePool,
+    digest: Sha256Digest,
+) -> Result<Option<Signed<Agreement>>, StoreError> {
+    let envelope: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT envelope FROM agreement WHERE digest = ?")
             .bind(digest.as_bytes().as_slice())
             .fetch_optional(readers)
             .await?;
-    row.map(|(envelope, runs)| stored(&envelope, runs)).transpose()
+    envelope.map(|envelope| reopen(&envelope, "agreement")).transpose()
 }
 
-/// All agreements, oldest first.
+/// The digests of all agreements, oldest first.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn all(readers: &SqlitePool) -> Result<Vec<Stored>, StoreError> {
-    let rows: Vec<(Vec<u8>, i64)> =
-        sqlx::query_as("SELECT envelope, runs FROM agreement ORDER BY entry")
-            .fetch_all(readers)
-            .await?;
-    rows.iter().map(|(envelope, runs)| stored(envelope, *runs)).collect()
-}
-
-fn stored(envelope: &[u8], runs: i64) -> Result<Stored, StoreError> {
-    Ok(Stored {
-        agreement: reopen(envelope, "agreement")?,
-        runs: u32::try_from(runs).map_err(|_| StoreError::Corrupt("agreement"))?,
-    })
+pub async fn all(readers: &SqlitePool) -> Result<Vec<Sha256Digest>, StoreError> {
+    let digests: Vec<Vec<u8>> = sqlx::query_scalar("SELECT digest FROM agreement ORDER BY entry")
+        .fetch_all(readers)
+        .await?;
+    digests.iter().map(|digest| read_digest(digest, "agreement")).collect()
 }
 
 /// Fails if the study was stopped or the agreement rejected. Decisions look at both before; this
@@ -180,22 +207,4 @@ pub async fn stop_study(
         .execute(connection)
         .await?;
     Ok(())
-}
-
-/// The stop of a study, if it was stopped: who did it.
-///
-/// # Errors
-/// If the database fails.
-pub async fn stop_of(
-    readers: &SqlitePool,
-    study: &StudyId,
-) -> Result<Option<(PersonId, Envelope)>, StoreError> {
-    let row: Option<Vec<u8>> =
-        sqlx::query_scalar("SELECT envelope FROM study_stop WHERE study = ?")
-            .bind(study.as_str())
-            .fetch_optional(readers)
-            .await?;
-    let Some(bytes) = row else { return Ok(None) };
-    let stop = reopen::<Stop>(&bytes, "stop")?;
-    Ok(Some((stop.value().person.clone(), read_envelope(&bytes, "stop")?)))
 }

@@ -1,7 +1,6 @@
 //! Agreements, and what people decide about them.
 
 use cordon_crypto::dsse::{Envelope, Signed};
-use cordon_govern::approval::{self, Standing};
 use cordon_govern::document::{DocumentError, check_approval, check_stop};
 use cordon_govern::{
     AgreementError, CheckedAgreement, Code, Recognized, check_dataset, compare_with_directory,
@@ -15,25 +14,6 @@ use cordon_types::{Sha256Digest, UnixSeconds};
 use super::{Broker, ServiceError, append};
 use crate::api::Recorded;
 use crate::records::{agreements, datasets, nonces};
-
-/// An agreement at this broker, looked at now.
-pub(super) struct Looked {
-    pub recognized: Recognized,
-    pub runs: u32,
-    pub standing: Standing,
-    pub stopped: bool,
-}
-
-impl Looked {
-    /// Why nothing more is granted or cleared under it, if a person of this holder said so.
-    pub fn closed(&self) -> Option<Code> {
-        match self.standing {
-            _ if self.stopped => Some(Code::StudyStopped),
-            Standing::Rejected { .. } => Some(Code::ApprovalRejected),
-            Standing::Approved(_) | Standing::Missing(_) => None,
-        }
-    }
-}
 
 impl Broker {
     /// Takes a proposed agreement in: it must make sense, name only keys that this broker knows,
@@ -192,21 +172,6 @@ impl Broker {
             .await?;
         self.log.wake();
         Ok(Recorded { digest, entry: Some(index) })
-    }
-
-    /// Reads an agreement and judges it by what is known now: people may have left, approvals
-    /// may have expired.
-    pub(super) async fn look_at(&self, digest: Sha256Digest) -> Result<Looked, ServiceError> {
-        let stored = agreements::get(self.store.readers(), digest).await?;
-        let stored = stored.ok_or(ServiceError::NotFound("agreement"))?;
-        let known = self.directory();
-        let recognized = CheckedAgreement::check(&stored.agreement)
-            .and_then(|checked| compare_with_directory(&checked, &known))
-            .map_err(|error| ServiceError::Malformed(error.to_string()))?;
-        let decisions = agreements::approvals(self.store.readers(), digest).await?;
-        let standing = approval::evaluate(&recognized, &known, &decisions, self.now());
-        let stopped = self.stopped(&recognized.value().study).await?;
-        Ok(Looked { recognized, runs: stored.runs, standing, stopped })
     }
 
     pub(super) async fn refuse_document(

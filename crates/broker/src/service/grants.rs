@@ -1,18 +1,18 @@
 //! Keys in: challenge, evidence, policy, record, proof, and only then the key process.
 
-use cordon_crypto::dsse::{Envelope, Signed};
+use cordon_crypto::dsse::Envelope;
+use cordon_govern::Code;
 use cordon_govern::document::DocumentError;
 use cordon_govern::grant::{DatasetVersion, GrantFacts, Recorded, Session, Trust};
-use cordon_govern::{Code, Recognized};
 use cordon_keystore::GrantRequest;
 use cordon_protocol::entry::Action;
 use cordon_protocol::message::FromBroker;
-use cordon_protocol::{Evidence, Manifest, RunId, RunRequest};
+use cordon_protocol::{Evidence, RunId, RunRequest};
 use cordon_verifier::{Collateral, TrustRoots};
 
-use super::agreements::Looked;
+use super::known::Looked;
 use super::{Broker, ServiceError, append};
-use crate::records::{agreements, blobs, datasets, runs};
+use crate::records::{agreements, blobs, runs};
 
 /// Whose evidence this broker believes.
 pub struct Appraising {
@@ -36,7 +36,7 @@ impl Broker {
             Ok(session) => session,
             Err(denial) => return Err(self.refuse(*denial).await),
         };
-        let manifests = self.newest_manifests(&looked.recognized).await?;
+        let manifests = looked.newest_manifests()?;
         self.challenges.open(session.run(), session, now);
         Ok(FromBroker::Challenged {
             holder: self.card.value().party.clone(),
@@ -72,12 +72,11 @@ impl Broker {
             return self.resume_grant(run, earlier).await;
         }
 
-        let looked = self.look_at(session.agreement().agreement().digest()).await?;
-        self.wait_for_witnesses(&looked.recognized).await;
+        self.wait_for_witnesses(session.agreement()).await;
         // Waiting takes time in which people act: what is decided by is looked at after it.
-        let (now, looked) =
-            (self.now(), self.look_at(looked.recognized.agreement().digest()).await?);
-        let manifests = self.newest_manifests(&looked.recognized).await?;
+        let now = self.now();
+        let looked = self.look_at(session.agreement().agreement().digest()).await?;
+        let manifests = looked.newest_manifests()?;
         let versions: Vec<DatasetVersion<'_>> = manifests
             .iter()
             .map(|manifest| DatasetVersion { manifest, key_active: self.is_active(manifest) })
@@ -87,7 +86,7 @@ impl Broker {
             study_stopped: looked.stopped,
             runs_used: looked.runs,
             datasets: &versions,
-            broker: self.state_for(&looked.recognized).await?,
+            broker: self.state_for(&looked)?,
         };
         let appraisal = session.attestation_result().to_json().to_vec();
         let session = match session.permit(&self.policy, facts, now) {
@@ -179,19 +178,6 @@ impl Broker {
             .write(move |c| Box::pin(async move { runs::set_envelope(c, run, &kept).await }))
             .await?;
         Ok(envelope)
-    }
-
-    /// The newest version of each of this holder's datasets in an agreement.
-    async fn newest_manifests(
-        &self,
-        agreement: &Recognized,
-    ) -> Result<Vec<Signed<Manifest>>, ServiceError> {
-        let mut manifests = Vec::new();
-        for terms in &agreement.own_holder().datasets {
-            let manifest = datasets::newest(self.store.readers(), &terms.dataset).await?;
-            manifests.push(manifest.ok_or(ServiceError::NotFound("dataset"))?);
-        }
-        Ok(manifests)
     }
 
     /// Why guards of this agreement may not go on, if so.

@@ -50,7 +50,7 @@ impl Broker {
     async fn record_revocation(
         &self,
         run: RunId,
-        looked: &super::agreements::Looked,
+        looked: &super::known::Looked,
         code: Code,
     ) -> Result<(), ServiceError> {
         let mut entry = self.entry(Actor::Broker, Action::LeaseRevoked, run.0);

@@ -186,7 +186,7 @@ impl Broker {
             standing: &looked.standing,
             earlier_releases: outputs::count_cleared(readers, &looked.recognized.value().study)
                 .await?,
-            broker: self.state_for(&looked.recognized).await?,
+            broker: self.state_for(&looked)?,
         };
         let session = match session.permit(&self.policy, facts, now) {
             Ok(session) => session,

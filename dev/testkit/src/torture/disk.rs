@@ -39,7 +39,7 @@ impl LogOnDisk {
     pub fn read(&mut self) -> Result<()> {
         // In this order: what auditors are shown was signed before, also while the log grows.
         let shown = self.head("checkpoint")?;
-        let head = self.head("head")?.context("there is no head")?;
+        let head = self.newest_head()?.context("there is no head")?;
         let mut entries = Vec::new();
         let mut files = |path: &TilePath| read(&self.folder.join(path.to_string()));
         audit(&head, &mut files, |_, entry| entries.push(entry.to_vec()))?;
@@ -106,6 +106,25 @@ impl LogOnDisk {
             })
         });
         found.map(|(index, _)| index).collect()
+    }
+
+    /// Heads take turns in two files, and a crash may have torn one of them.
+    fn newest_head(&self) -> Result<Option<VerifiedCheckpoint>> {
+        let mut newest: Option<VerifiedCheckpoint> = None;
+        let mut torn = None;
+        for name in ["head.0", "head.1"] {
+            match self.head(name) {
+                Ok(Some(head)) if newest.as_ref().is_none_or(|seen| seen.size() < head.size()) => {
+                    newest = Some(head);
+                }
+                Ok(_) => {}
+                Err(error) => torn = Some(error),
+            }
+        }
+        match (newest, torn) {
+            (None, Some(error)) => Err(error),
+            (newest, _) => Ok(newest),
+        }
     }
 
     fn head(&self, name: &str) -> Result<Option<VerifiedCheckpoint>> {
