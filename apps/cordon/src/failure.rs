@@ -74,6 +74,7 @@ impl Kind {
         let invalid = cause.is::<cordon_clinical::view::ViewError>()
             || cause.is::<cordon_clinical::table::RowError>()
             || cause.is::<cordon_clinical::csv::CsvError>()
+            || cause.is::<crate::ops::refusals::Unusable>()
             || cause.is::<cordon_govern::AgreementError>();
         if invalid {
             return Some(Self::Refused);

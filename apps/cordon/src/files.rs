@@ -96,6 +96,46 @@ fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     done.with_context(|| format!("cannot write `{}`", path.display()))
 }
 
+/// A folder that gets its name when all is in it. Dropped before, it is removed; nothing but what
+/// was made here ever is.
+pub struct Staging {
+    path: PathBuf,
+    placed: bool,
+}
+
+impl Staging {
+    /// Makes a folder beside where `out` is to be.
+    pub fn beside(out: &Path) -> Result<Self> {
+        let name = out.file_name().context("not the name of a folder")?.to_string_lossy();
+        let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(parent)
+            .with_context(|| format!("cannot make `{}`", parent.display()))?;
+        let path = parent.join(format!(".{name}.{}.partial", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
+        Ok(Self { path, placed: false })
+    }
+
+    /// Where to write meanwhile.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives it its name, which nothing may have by now.
+    pub fn place(mut self, out: &Path) -> Result<()> {
+        fs::rename(&self.path, out).with_context(|| format!("cannot make `{}`", out.display()))?;
+        self.placed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if !self.placed {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
 /// A folder of sealed files.
 pub struct SealedFolder(PathBuf);
 

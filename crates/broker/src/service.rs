@@ -130,6 +130,11 @@ impl Broker {
         Ok(broker)
     }
 
+    /// Resolves when the key process is gone: no key leaves from then on. For one caller.
+    pub(crate) async fn keys_ended(&self) {
+        self.keys.ended().await;
+    }
+
     /// Lets the key of a version be granted whose publication the log knows of.
     async fn activate(&self, version: &VersionStatus) -> Result<(), ServiceError> {
         let dataset = version.dataset.clone();
@@ -404,7 +409,8 @@ fn public_sentence(error: &ServiceError) -> &'static str {
         ServiceError::NotFound(_) => "There is no such thing.",
         ServiceError::Denied(denial) => denial.sentence(),
         ServiceError::Conflict(_) => "This was done before, or by another.",
-        ServiceError::Keys(_) => "The broker's key process refuses.",
+        ServiceError::Keys(_) => "The broker's key process did not do it.",
+        ServiceError::StorageFull => "The broker has no room left.",
         ServiceError::Unavailable(_) => "The broker cannot do this now; try again.",
         ServiceError::Internal(_) => "The broker failed.",
     }

@@ -17,7 +17,7 @@ use cordon_crypto::dsse::{Envelope, Signed};
 use cordon_crypto::{Random, SigningKey, VerifyingKey};
 use cordon_govern::{Policy, PolicyError};
 use cordon_hub::client::{Client as HubClient, ClientConfig};
-use cordon_hub::server::{ServeError, TlsIdentity, serve_router};
+use cordon_hub::server::{ServeError, TlsIdentity, check_address, serve_router};
 use cordon_hub::{Clock, SystemClock};
 use cordon_keystore::process::{Client as KeyClient, ClientError};
 use cordon_keystore::{Credential, Identity, Keystore, PublicParts, StoreError as KeyStoreError};
@@ -30,7 +30,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::log::{Fatal, HubPeers, Log, LogError, LogParts, Peers};
+use crate::log::{HubPeers, Log, LogError, LogParts, Peers};
 use crate::records::directory;
 use crate::service::{Broker, Parts, ServiceError};
 use crate::store::{Store, StoreError};
@@ -92,6 +92,12 @@ pub enum SetupError {
     /// The staff interface.
     #[error("cannot serve the staff interface")]
     Serve(#[source] ServeError),
+    /// The key process ended by itself, or somebody ended it.
+    #[error("the key process is gone: no key can leave, so the broker ends, too")]
+    KeyProcessGone,
+    /// A task ended that should not have. A bug.
+    #[error("a part of the broker ended unasked")]
+    Ended,
     /// Signing or encoding failed. A bug.
     #[error("cannot sign the broker's card")]
     Sign(#[source] anyhow::Error),
@@ -282,6 +288,7 @@ pub struct Running {
 /// the log that it signed.
 pub async fn start(settings: Settings) -> Result<Running, SetupError> {
     let Settings { folder, credential, key_process, hub, listener, tls, .. } = settings;
+    check_address(&listener, tls.as_ref()).map_err(SetupError::Serve)?;
     // The database first: its lock keeps a second broker away from everything else.
     let store = Arc::new(Store::open(&folder).await.map_err(SetupError::Store)?);
     let keys = match key_process {
@@ -355,9 +362,16 @@ impl Running {
         self.address
     }
 
-    /// Resolves when the log must not go on: then the broker has to end, and people to look.
-    pub async fn fatal(&self) -> Fatal {
-        self.broker.log().fatal().await
+    /// Resolves when the broker cannot go on: it has to be stopped then, and people to look.
+    pub async fn failed(&mut self) -> SetupError {
+        tokio::select! {
+            fatal = self.broker.log().fatal() => SetupError::Log(fatal.into()),
+            () = self.broker.keys_ended() => SetupError::KeyProcessGone,
+            Some(ended) = self.tasks.join_next() => match ended {
+                Ok(Err(error)) => error,
+                Ok(Ok(())) | Err(_) => SetupError::Ended,
+            },
+        }
     }
 
     /// Ends what is under way, then the key process.

@@ -14,6 +14,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::log::LogError;
+
 /// Most operations in one commit: bounds how long the first of them waits.
 const MAX_GROUP: usize = 128;
 /// Most operations that wait; beyond that callers wait to hand theirs in.
@@ -36,9 +38,15 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// There is no room for it. It was not recorded, and what is recorded is safe.
+    #[error("the disk is full: nothing was recorded")]
+    Full,
+    /// The commit failed.
+    #[error("the disk failed: nothing was recorded")]
+    NotCommitted,
     /// SQLite failed.
     #[error("the database failed")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
     /// Migrating failed, for example because a newer program wrote the database.
     #[error("cannot bring the database to this program's version")]
     Migrate(#[from] sqlx::migrate::MigrateError),
@@ -50,10 +58,16 @@ pub enum StoreError {
     Conflict(Conflict),
     /// The log could not take an entry.
     #[error("the log refused an entry")]
-    Log(#[source] crate::log::LogError),
+    Log(#[source] LogError),
     /// The writer is gone.
     #[error("the broker is shutting down")]
     Closed,
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_full(&error) { Self::Full } else { Self::Database(error) }
+    }
 }
 
 /// Rules that rows keep among each other.
@@ -166,10 +180,34 @@ enum Task {
 
 /// One waiting operation, whatever it returns.
 trait Job: Send {
-    /// Runs it; whether its savepoint is kept.
-    fn run<'c>(&'c mut self, connection: &'c mut SqliteConnection) -> BoxFuture<'c, bool>;
+    /// Runs it; says what becomes of its savepoint.
+    fn run<'c>(&'c mut self, connection: &'c mut SqliteConnection) -> BoxFuture<'c, End>;
     /// Tells the caller, after the commit or its failure.
-    fn finish(self: Box<Self>, committed: bool);
+    fn finish(self: Box<Self>, commit: Commit);
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Keep,
+    Undo,
+    /// SQLite may have undone the whole transaction by itself.
+    DiskFull,
+}
+
+/// What became of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Commit {
+    Durable,
+    DiskFull,
+    Failed,
+}
+
+/// Whether SQLite says that there is no room (`SQLITE_FULL`, or an extended code of it).
+fn is_full(error: &sqlx::Error) -> bool {
+    const SQLITE_FULL: i32 = 13;
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| code & 0xff == SQLITE_FULL)
 }
 
 struct TypedJob<T> {
@@ -179,21 +217,29 @@ struct TypedJob<T> {
 }
 
 impl<T: Send + 'static> Job for TypedJob<T> {
-    fn run<'c>(&'c mut self, connection: &'c mut SqliteConnection) -> BoxFuture<'c, bool> {
+    fn run<'c>(&'c mut self, connection: &'c mut SqliteConnection) -> BoxFuture<'c, End> {
         Box::pin(async move {
-            let Some(operation) = self.operation.take() else { return false };
-            let result = operation(connection).await;
-            let keep = result.is_ok();
+            let Some(operation) = self.operation.take() else { return End::Undo };
+            let result = match operation(connection).await {
+                Err(StoreError::Log(LogError::Database(error))) => Err(error.into()),
+                result => result,
+            };
+            let end = match &result {
+                Ok(_) => End::Keep,
+                Err(StoreError::Full) => End::DiskFull,
+                Err(_) => End::Undo,
+            };
             self.result = Some(result);
-            keep
+            end
         })
     }
 
-    fn finish(self: Box<Self>, committed: bool) {
-        let result = match self.result {
-            Some(Ok(_)) if !committed => Err(StoreError::Closed),
-            Some(result) => result,
-            None => Err(StoreError::Closed),
+    fn finish(self: Box<Self>, commit: Commit) {
+        let result = match (self.result, commit) {
+            (Some(Err(error)), Commit::Durable | Commit::Failed) => Err(error),
+            (Some(Ok(value)), Commit::Durable) => Ok(value),
+            (_, Commit::DiskFull) => Err(StoreError::Full),
+            (_, Commit::Durable | Commit::Failed) => Err(StoreError::NotCommitted),
         };
         // The caller may have given up waiting; what is committed stays committed.
         let _ = self.reply.send(result);
@@ -222,10 +268,16 @@ async fn write_in_groups(mut connection: SqliteConnection, mut queue: mpsc::Rece
         let committed = commit_group(&mut connection, &mut group).await;
         if let Err(error) = &committed {
             tracing::error!(error = %error, "a commit failed");
+            // An error means that SQLite did that already.
             let _ = sqlx::query("ROLLBACK").execute(&mut connection).await;
         }
+        let commit = match committed {
+            Ok(()) => Commit::Durable,
+            Err(StoreError::Full) => Commit::DiskFull,
+            Err(_) => Commit::Failed,
+        };
         for job in group {
-            job.finish(committed.is_ok());
+            job.finish(commit);
         }
     }
     if let Err(error) = connection.close().await {
@@ -239,18 +291,26 @@ async fn write_in_groups(mut connection: SqliteConnection, mut queue: mpsc::Rece
 async fn commit_group(
     connection: &mut SqliteConnection,
     group: &mut [Box<dyn Job>],
-) -> Result<(), sqlx::Error> {
+) -> Result<(), StoreError> {
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
     // Alone, it needs no savepoint: each statement is a way to another thread and back.
     if let [job] = group {
-        let end = if job.run(&mut *connection).await { "COMMIT" } else { "ROLLBACK" };
+        let end = match job.run(&mut *connection).await {
+            End::Keep => "COMMIT",
+            End::Undo => "ROLLBACK",
+            End::DiskFull => return Err(StoreError::Full),
+        };
         sqlx::query(end).execute(&mut *connection).await?;
         return Ok(());
     }
     for job in group {
         sqlx::query("SAVEPOINT job").execute(&mut *connection).await?;
-        if !job.run(&mut *connection).await {
-            sqlx::query("ROLLBACK TO job").execute(&mut *connection).await?;
+        match job.run(&mut *connection).await {
+            End::Keep => {}
+            End::Undo => {
+                sqlx::query("ROLLBACK TO job").execute(&mut *connection).await?;
+            }
+            End::DiskFull => return Err(StoreError::Full),
         }
         sqlx::query("RELEASE job").execute(&mut *connection).await?;
     }
@@ -304,6 +364,52 @@ mod tests {
         let names: Vec<String> =
             sqlx::query_scalar("SELECT name FROM fixed").fetch_all(store.readers()).await.unwrap();
         assert_eq!(names, ["b"]);
+    }
+
+    /// Full while the first of a group writes: all of the group are told the same, and the next
+    /// one, with room again, finds the database as it was.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_disk_is_told_to_all_who_waited_and_harms_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        insert(&store, "before", false).await.unwrap();
+        limit(&store, 1).await;
+        let big = || {
+            store.write(|c| {
+                Box::pin(async move {
+                    sqlx::query("INSERT INTO fixed (name, value) VALUES (?, hex(zeroblob(50000)))")
+                        .bind("big")
+                        .execute(&mut *c)
+                        .await?;
+                    Ok(())
+                })
+            })
+        };
+        let alone = big().await;
+        assert!(matches!(alone, Err(StoreError::Full)), "{alone:?}");
+        let (one, two) = tokio::join!(big(), big());
+        for told in [one, two] {
+            assert!(matches!(told, Err(StoreError::Full)), "{told:?}");
+        }
+        limit(&store, 1_000_000).await;
+        insert(&store, "after", false).await.unwrap();
+        let names: Vec<String> = sqlx::query_scalar("SELECT name FROM fixed ORDER BY name")
+            .fetch_all(store.readers())
+            .await
+            .unwrap();
+        assert_eq!(names, ["after", "before"]);
+    }
+
+    /// SQLite itself says that the disk is full beyond so many pages; never fewer than it has.
+    async fn limit(store: &Store, pages: u32) {
+        let limit = store.write(move |c| {
+            Box::pin(async move {
+                let pragma = format!("PRAGMA max_page_count = {pages}");
+                sqlx::query(sqlx::AssertSqlSafe(pragma)).execute(&mut *c).await?;
+                Ok(())
+            })
+        });
+        limit.await.unwrap();
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use super::service::{
     CredentialArguments, TlsArguments, listen, show_address, shutdown, start_log,
 };
 use super::wait_for;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::files;
 use crate::output::Output;
 
@@ -60,7 +60,7 @@ async fn serve(arguments: Arguments, output: Output) -> Outcome {
     let tls = tls.read()?;
     let is_tls = tls.is_some();
     let roots = hub_roots.map(|path| files::read(&path)).transpose()?;
-    let running = setup::start(Settings {
+    let mut running = setup::start(Settings {
         credential: credential.read()?,
         key_process: KeyProcess::Start(key_process(&folder)?),
         hub: hub.map(|url| HubSettings { url, roots }),
@@ -75,15 +75,12 @@ async fn serve(arguments: Arguments, output: Output) -> Outcome {
         output.note(BANNER);
     }
     show_address(running.address(), is_tls, output)?;
-    let fatal = tokio::select! {
-        fatal = running.fatal() => Some(fatal),
-        () = shutdown => None,
+    let failed = tokio::select! {
+        failed = running.failed() => Err(failed),
+        () = shutdown => Ok(()),
     };
     let stopped = running.stop().await;
-    match fatal {
-        Some(fatal) => Err(Failure::verification(fatal)),
-        None => Ok(stopped?),
-    }
+    Ok(failed.and(stopped)?)
 }
 
 /// This program again, as the key process. In a process group of its own: ctrl-c in a terminal

@@ -1,8 +1,10 @@
 //! `cordon dataset`: seal, publish, inspect.
 
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use cordon_crypto::SystemRandom;
 use cordon_crypto::dsse::Signed;
@@ -12,12 +14,14 @@ use cordon_types::{ColumnName, DatasetId, TableName};
 use serde_json::json;
 
 use super::people::{AtBroker, Hub};
+use super::service::stop_on_signals;
 use super::{view, wait_for};
 use crate::clock::{now, rfc3339};
 use crate::failure::{Failure, Outcome};
 use crate::files::{self, SealedFolder};
 use crate::keyfile::{self, Purpose};
 use crate::ops::holder;
+use crate::ops::refusals::Tolerance;
 use crate::ops::seal::{Sealing, TableInput, TableSource, ndjson_files, seal};
 use crate::output::{Output, table};
 
@@ -62,7 +66,7 @@ pub struct SealArguments {
     dataset: DatasetId,
     /// Its version, counted from 1.
     #[arg(long, value_name = "N")]
-    version: u32,
+    version: NonZeroU32,
     /// A ViewDefinition, or the name of one that comes along; each makes a table.
     #[arg(long = "view", value_name = "VIEW", requires = "input")]
     views: Vec<PathBuf>,
@@ -78,9 +82,16 @@ pub struct SealArguments {
     /// A new folder.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Stop at the first record that cannot be read.
-    #[arg(long)]
+    /// Stop at the first record that is refused.
+    #[arg(long, conflicts_with = "max_rejected")]
     strict: bool,
+    /// Seal nothing if more records of a table than this are refused.
+    #[arg(long, value_name = "PERCENT", default_value_t = 1,
+          value_parser = clap::value_parser!(u8).range(0..=100))]
+    max_rejected: u8,
+    /// Seal a table even if it has no rows.
+    #[arg(long)]
+    allow_empty: bool,
 }
 
 /// What is published, and where.
@@ -129,17 +140,26 @@ fn seal_dataset(arguments: SealArguments, output: Output) -> Outcome {
         id: DatasetVersion {
             holder: card.value().party.clone(),
             dataset: arguments.dataset.clone(),
-            version: arguments.version,
+            version: arguments.version.get(),
         },
         tables: inputs(&arguments)?,
         manifest_key: &manifest_key,
         subject_key: &subject_key,
         broker: card.value(),
-        strict: arguments.strict,
+        tolerance: Tolerance {
+            strict: arguments.strict,
+            max_rejected: arguments.max_rejected,
+            allow_empty: arguments.allow_empty,
+        },
+        stop: stop_on_signals()?,
     };
     let progress = output.bytes_bar(0);
-    let sealed = seal(&sealing, &arguments.out, now(), &mut random, &progress)?;
+    let sealed = seal(&sealing, &arguments.out, now(), &mut random, &progress);
     progress.finish_and_clear();
+    let sealed = sealed?;
+    for report in sealed.reports.iter().filter(|report| report.is_notable()) {
+        output.note(&format!("warning: {report}"));
+    }
     show(&Summary::of(sealed.manifest.value()), &sealed.manifest.digest().to_string(), output)
 }
 
@@ -161,7 +181,13 @@ fn inputs(arguments: &SealArguments) -> Result<Vec<TableInput>> {
         let source = TableSource::Csv { file: file.clone(), subject: subject.clone() };
         tables.push(TableInput { name: table_name(file)?, source });
     }
-    Ok(tables)
+    let mut names = BTreeSet::new();
+    match tables.iter().find(|table| !names.insert(&table.name)) {
+        Some(twice) => {
+            bail!("two tables would be called `{}`: rename one of the files", twice.name)
+        }
+        None => Ok(tables),
+    }
 }
 
 /// A table is named after the file that it comes from.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 use cordon_crypto::VerifyingKey;
-use cordon_hub::server::{Hosts, Registration, ServerConfig, serve};
+use cordon_hub::server::{Hosts, Registration, ServerConfig, open};
 
 use super::service::{TlsArguments, listen, show_address, shutdown, start_log};
 use super::wait_for;
@@ -54,6 +54,9 @@ async fn serve_hub(arguments: Arguments, output: Output) -> Outcome {
     }
     let listener = listen(address).await?;
     let address = listener.local_addr().context("cannot read the own address")?;
-    show_address(address, config.tls.is_some(), output)?;
-    Ok(serve(listener, config, shutdown).await?)
+    let is_tls = config.tls.is_some();
+    let hub = open(listener, config).await?;
+    show_address(address, is_tls, output)?;
+    hub.run(shutdown).await;
+    Ok(())
 }

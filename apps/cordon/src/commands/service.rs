@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::failure::Outcome;
 use crate::files;
+use crate::ops::stop::Stop;
 use crate::output::Output;
 
 /// What opens a key store.
@@ -103,6 +104,23 @@ pub fn shutdown() -> Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
         }
     })
+}
+
+/// For work on files: asked to end by ctrl-c or the service manager, it can tidy up first.
+///
+/// # Errors
+/// If the system gives no signals.
+pub fn stop_on_signals() -> Result<Stop> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let shutdown = runtime.block_on(async { shutdown() })?;
+    let stop = Stop::default();
+    let asked = stop.clone();
+    // Ends with the process.
+    std::thread::spawn(move || {
+        runtime.block_on(shutdown);
+        asked.ask();
+    });
+    Ok(stop)
 }
 
 /// The key process reads the file by itself, wherever it runs.

@@ -83,6 +83,15 @@ pub fn read(view: &Path) -> Result<Vec<u8>> {
     let packed = view.to_str().and_then(cordon_clinical::views::find);
     match packed {
         Some(packed) if !view.exists() => Ok(packed.json.as_bytes().to_vec()),
+        None if !view.exists() => {
+            let names: Vec<_> =
+                cordon_clinical::views::pack().iter().map(|packed| packed.name).collect();
+            anyhow::bail!(
+                "there is no file `{}`, and no view of that name comes along: there are {}",
+                view.display(),
+                names.join(", ")
+            )
+        }
         _ => files::read(view),
     }
 }

@@ -21,7 +21,9 @@ use super::stage::Stage;
 use super::study::{self, CODES, DATASET, MIN_CELL, QUERY, Started, TABLES};
 use crate::clock::now;
 use crate::ops::audit::{LogSource, log_keys, verify};
+use crate::ops::refusals::Tolerance;
 use crate::ops::seal::{Sealing, TableInput, TableSource, seal};
+use crate::ops::stop::Stop;
 use crate::ops::{holder, hub, result, synth};
 
 /// The same patients in every demo.
@@ -155,7 +157,8 @@ fn seal_all(place: &Place, patients: &Path) -> Result<((), String)> {
             manifest_key: &hospital.manifest_key,
             subject_key: &hospital.subject_key,
             broker: hospital.card.value(),
-            strict: true,
+            tolerance: Tolerance { strict: true, max_rejected: 0, allow_empty: false },
+            stop: Stop::default(),
         };
         let random = &mut SystemRandom::new();
         let sealed =

@@ -6,26 +6,27 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use arrow::array::{Array as _, BooleanArray, RecordBatch};
-use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, FieldRef, Schema, TimeUnit};
 use cordon_clinical::keys::KeyPolicy;
 use cordon_clinical::table::{Lines, ViewRunner};
 use cordon_clinical::view::CompiledView;
 use cordon_crypto::dsse::Signed;
 use cordon_crypto::{Label, Random, SigningKey, mac, sha256};
-use cordon_dataset::{
-    DatasetSealer, DatasetVersion, Layout, SealedTable, TableWriter, column_type, deposit,
-};
+use cordon_dataset::{DatasetSealer, DatasetVersion, Layout, SealedTable, column_type, deposit};
 use cordon_protocol::Manifest;
 use cordon_protocol::dataset::{ColumnSchema, ColumnType, TableSchema};
 use cordon_protocol::party::PartyCard;
 use cordon_types::{ColumnName, Secret, Sha256Digest, TableName, UnixSeconds};
 use indicatif::ProgressBar;
 
-use crate::files::{self, SealedFolder};
+use super::csv::{CsvInput, seal_csv};
+use super::open_table::OpenTable;
+use super::refusals::{TableReport, Tolerance};
+use super::stop::Stop;
+use crate::files::{self, Staging};
 
 /// Rows are handed to the writer when they reach this size.
 pub(super) const BATCH_BYTES: usize = 8 * 1024 * 1024;
@@ -43,8 +44,10 @@ pub struct Sealing<'a> {
     pub subject_key: &'a Secret<32>,
     /// The holder's own broker, which gets the version key.
     pub broker: &'a PartyCard,
-    /// Refuse the whole input at the first record that cannot be read.
-    pub strict: bool,
+    /// How many records may be refused before nothing is sealed.
+    pub tolerance: Tolerance,
+    /// Ends the work when somebody asks for that.
+    pub stop: Stop,
 }
 
 /// One table to be.
@@ -79,12 +82,14 @@ pub enum TableSource {
 pub struct Sealed {
     /// The signed manifest.
     pub manifest: Signed<Manifest>,
+    /// What was made of each table's records.
+    pub reports: Vec<TableReport>,
 }
 
 /// Seals all tables into the new folder `out`.
 ///
 /// # Errors
-/// If the input cannot be read, `strict` finds a bad record, or the disk is full; then `out` is
+/// If the input cannot be read, too many records are refused, or the disk is full; then `out` is
 /// not there.
 pub fn seal(
     sealing: &Sealing<'_>,
@@ -96,19 +101,10 @@ pub fn seal(
     if out.exists() {
         bail!("`{}` is there already: a version is sealed once", out.display());
     }
-    let partial = out.with_extension("partial");
-    if partial.exists() {
-        fs::remove_dir_all(&partial)
-            .with_context(|| format!("cannot clear `{}`", partial.display()))?;
-    }
-    fs::create_dir_all(&partial).with_context(|| format!("cannot make `{}`", partial.display()))?;
-    let done = seal_into(sealing, &partial, now, random, progress);
-    if done.is_err() {
-        let _ = fs::remove_dir_all(&partial);
-        return done;
-    }
-    fs::rename(&partial, out).with_context(|| format!("cannot make `{}`", out.display()))?;
-    done
+    let staging = Staging::beside(out)?;
+    let sealed = seal_into(sealing, staging.path(), now, random, progress)?;
+    staging.place(out)?;
+    Ok(sealed)
 }
 
 fn seal_into(
@@ -121,17 +117,22 @@ fn seal_into(
     progress.set_length(input_bytes(&sealing.tables));
     let sealer = DatasetSealer::new(sealing.id.clone(), random.secret(), Layout::default())?;
     let mut tables = Vec::with_capacity(sealing.tables.len());
+    let mut reports = Vec::with_capacity(sealing.tables.len());
     for input in &sealing.tables {
         progress.set_message(input.name.to_string());
         let table = match &input.source {
             TableSource::View { view, files, subject } => {
-                seal_view(sealing, &sealer, &input.name, view, files, subject, folder, progress)
+                let input = ViewInput { name: &input.name, view, files, subject };
+                seal_view(sealing, &sealer, &input, folder, progress)
             }
             TableSource::Csv { file, subject } => {
-                super::csv::seal_csv(sealing, &sealer, &input.name, file, subject, folder, progress)
+                let input = CsvInput { name: &input.name, file, subject };
+                seal_csv(sealing, &sealer, &input, folder, progress)
             }
         };
-        tables.push(table.with_context(|| format!("table `{}`", input.name))?);
+        let (table, report) = table.with_context(|| format!("table `{}`", input.name))?;
+        tables.push(table);
+        reports.push(report);
     }
     let manifest = Signed::sign(sealer.manifest(tables, now)?, sealing.manifest_key)?;
     let party = &sealing.broker.party;
@@ -140,87 +141,56 @@ fn seal_into(
     let deposit = Signed::sign(deposit, sealing.manifest_key)?.envelope().clone();
     files::write(&folder.join("manifest.json"), &manifest.envelope().to_json())?;
     files::write_private(&folder.join("deposit.json"), &deposit.to_json())?;
-    Ok(Sealed { manifest })
+    Ok(Sealed { manifest, reports })
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call; a struct would only rename them")]
 fn seal_view(
     sealing: &Sealing<'_>,
     sealer: &DatasetSealer,
-    name: &TableName,
-    view: &[u8],
-    files: &[PathBuf],
-    subject: &ColumnName,
+    input: &ViewInput<'_>,
     folder: &Path,
     progress: &ProgressBar,
-) -> Result<SealedTable> {
-    let compiled = CompiledView::parse(view)?;
+) -> Result<(SealedTable, TableReport)> {
+    let compiled = CompiledView::parse(input.view)?;
     let pseudonym = |kind: &str, id: &str| subject_pseudonym(sealing.subject_key, kind, id);
     let mut runner = ViewRunner::new(&compiled, KeyPolicy::Keyed(&pseudonym));
-    let schema = table_schema(name, subject, sha256(&[view]), &runner.schema())?;
-    let mut table = OpenTable::new(sealer, schema, folder)?;
+    let schema = table_schema(input.name, input.subject, sha256(&[input.view]), &runner.schema())?;
+    let mut table = OpenTable::new(sealing.tolerance, sealer, schema, folder)?;
+    let files =
+        input.files.iter().filter(|path| !is_of_another_resource(path, compiled.resource()));
     for path in files {
-        if is_of_another_resource(path, compiled.resource()) {
-            continue;
-        }
+        let file: Arc<Path> = path.as_path().into();
+        let lines_before = runner.report().lines;
         let mut lines = Lines::new(open(path)?);
         let read = |error| anyhow::Error::new(error).context(format!("`{}`", path.display()));
         while let Some(line) = lines.next_line().map_err(read)? {
+            sealing.stop.check()?;
             progress.inc(line.len() as u64);
-            if let Err(error) = runner.push_line(line)
-                && sealing.strict
-            {
-                return Err(error).with_context(|| format!("`{}`", path.display()));
+            let rows_before = runner.report().rows;
+            let pushed = runner.push_line(line);
+            let number = runner.report().lines - lines_before;
+            match pushed {
+                Ok(()) => table.came_from(rows_before, runner.report().rows, &file, number),
+                Err(error) => table.reject(path, number, error.code(), error.into())?,
             }
             if let Some(rows) = runner.take_batch(BATCH_BYTES) {
-                table.write(&rows)?;
+                table.write_with_subjects(&rows)?;
             }
         }
     }
     if let Some(rows) = runner.finish_batch() {
-        table.write(&rows)?;
+        table.write_with_subjects(&rows)?;
     }
-    table.finish(runner.report().rejected_lines())
+    let report = runner.report();
+    table.finish(report.resources + report.rejected_lines())
 }
 
-/// A table that is being written: rows without a subject are counted as rejected, since nobody
-/// could tell whose they are.
-pub(super) struct OpenTable {
-    writer: TableWriter,
-    folder: SealedFolder,
-    subject: usize,
-    without_subject: u64,
-}
-
-impl OpenTable {
-    pub(super) fn new(sealer: &DatasetSealer, schema: TableSchema, folder: &Path) -> Result<Self> {
-        let subject = schema.columns.iter().position(|c| c.name == schema.subject);
-        let subject = subject.with_context(|| format!("no column `{}`", schema.subject))?;
-        let folder = SealedFolder::new(folder);
-        Ok(Self { writer: sealer.table(schema)?, folder, subject, without_subject: 0 })
-    }
-
-    pub(super) fn write(&mut self, rows: &RecordBatch) -> Result<()> {
-        let subjects = rows.column(self.subject);
-        let present: BooleanArray =
-            (0..rows.num_rows()).map(|row| Some(subjects.is_valid(row))).collect();
-        self.without_subject += subjects.null_count() as u64;
-        let rows = filter_record_batch(rows, &present)?;
-        let wanted = self.writer.arrow_schema().clone();
-        let columns = rows
-            .columns()
-            .iter()
-            .zip(wanted.fields())
-            .map(|(column, field)| cast(column, field.data_type()));
-        let rows = RecordBatch::try_new(wanted.clone(), columns.collect::<Result<_, _>>()?)?;
-        Ok(self.writer.write(&rows, &mut self.folder)?)
-    }
-
-    pub(super) fn finish(mut self, rejected: u64) -> Result<SealedTable> {
-        let rejected = rejected + self.without_subject;
-        let written = self.writer.finish(rejected, &mut self.folder)?;
-        Ok(written.prove(&self.folder, &[])?)
-    }
+/// What [`TableSource::View`] holds.
+struct ViewInput<'a> {
+    name: &'a TableName,
+    view: &'a [u8],
+    files: &'a [PathBuf],
+    subject: &'a ColumnName,
 }
 
 /// The sealed schema of a table that has this Arrow schema.

@@ -6,4 +6,6 @@ mod demo;
 mod place;
 mod programs;
 mod real_data;
+mod sealing;
+mod services;
 mod usage;

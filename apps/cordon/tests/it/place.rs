@@ -56,43 +56,11 @@ impl Place {
         let mut hospitals = Vec::new();
         for party in PARTIES {
             let folder = folder.path().join(party);
-            fs::create_dir(&folder).expect("a folder");
-            for person in ["administrator", "steward", "officer", "reviewer"] {
-                new_person(&folder, party, person);
-            }
-            let path = |name: &str| folder.join(name).display().to_string();
-            cordon(&[
-                "init",
-                "party",
-                "--party",
-                party,
-                "--profile",
-                "development",
-                "--log-origin",
-                &format!("broker.{party}.example/log"),
-                "--folder",
-                &path("broker"),
-                "--key-file",
-                &path("root.key"),
-                "--administrator",
-                &path("administrator.json"),
-            ]);
-            let broker = Service::start(
-                &[
-                    "broker",
-                    "--folder",
-                    &path("broker"),
-                    "--listen",
-                    "127.0.0.1:0",
-                    "--hub",
-                    &hub.first,
-                    "--key-file",
-                    &path("root.key"),
-                    "--software-root",
-                    &root,
-                ],
-                "listening ",
-            );
+            new_holder(&folder, party);
+            let mut arguments = broker_arguments(&folder);
+            arguments.extend(["--hub", &hub.first, "--software-root", &root].map(str::to_owned));
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let broker = Service::start(&arguments, "listening ");
             hospitals.push(Hospital { party, broker: broker.first.clone(), folder });
             services.push(broker);
         }
@@ -196,6 +164,31 @@ impl Place {
         let run = status["run"].as_str().expect("a run").to_owned();
         self.research(&["run", "output", "open", &run])
     }
+}
+
+/// Makes a holder's people and its broker's folder.
+pub fn new_holder(folder: &Path, party: &str) {
+    fs::create_dir_all(folder).expect("a folder");
+    for person in ["administrator", "steward", "officer", "reviewer"] {
+        new_person(folder, party, person);
+    }
+    let path = |name: &str| folder.join(name).display().to_string();
+    let origin = format!("broker.{party}.example/log");
+    let (broker, key) = (path("broker"), path("root.key"));
+    let administrator = path("administrator.json");
+    let mut command = vec!["init", "party", "--party", party, "--profile", "development"];
+    command.extend(["--log-origin", &origin, "--folder", &broker, "--key-file", &key]);
+    command.extend(["--administrator", &administrator]);
+    cordon(&command);
+}
+
+/// How the broker of [`new_holder`] is started, on a free port of loopback.
+pub fn broker_arguments(folder: &Path) -> Vec<String> {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let mut arguments = vec!["broker".to_owned(), "--folder".to_owned(), path("broker")];
+    arguments.extend(["--listen", "127.0.0.1:0", "--key-file"].map(str::to_owned));
+    arguments.push(path("root.key"));
+    arguments
 }
 
 fn new_person(folder: &Path, party: &str, person: &str) {

@@ -1,6 +1,6 @@
 //! Starting `cordon` and what it starts.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -47,19 +47,33 @@ pub struct Service {
 impl Service {
     /// Starts a service; its first line begins with `word`.
     pub fn start(arguments: &[&str], word: &str) -> Self {
-        let mut child = Command::new(CORDON)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it starts");
+        Self::run(Command::new(CORDON).args(arguments).stderr(Stdio::null()), word)
+    }
+
+    /// Likewise, of a command that starts it in some other way.
+    pub fn run(command: &mut Command, word: &str) -> Self {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("an output");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
         let first = line.trim().strip_prefix(word);
-        let first = first.unwrap_or_else(|| panic!("cordon {}: {line}", arguments.join(" ")));
+        let first = first.unwrap_or_else(|| panic!("{command:?}: {line}"));
         Self { child, first: first.trim().to_owned() }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for it to end by itself; gives its exit code and its standard error, if piped.
+    pub fn ended(mut self) -> (Option<i32>, String) {
+        let mut said = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut said).expect("text");
+        }
+        (self.child.wait().expect("it ends").code(), said)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Why a broker does not do what it is asked.
 
 use cordon_govern::Denial;
+use cordon_keystore::process::ClientError as KeyError;
 
 use crate::log::LogError;
 use crate::store::{Conflict, StoreError};
@@ -26,9 +27,12 @@ pub enum ServiceError {
     /// A rule of the database.
     #[error("{0}")]
     Conflict(Conflict),
-    /// The key process refused.
-    #[error("the key process refused")]
-    Keys(#[source] cordon_keystore::process::ClientError),
+    /// The key process refused, or did not do it.
+    #[error("{}", keys_sentence(.0))]
+    Keys(#[source] KeyError),
+    /// There is no room for a record, so nothing was done.
+    #[error("the broker's disk is full: nothing was recorded, and nothing took effect")]
+    StorageFull,
     /// Nothing is wrong with the request: witnesses or hub do not answer. Try again.
     #[error("not now: {0}")]
     Unavailable(String),
@@ -53,7 +57,11 @@ impl ServiceError {
             Self::Conflict(Conflict::Closed) => "study_stopped",
             Self::Conflict(Conflict::Changed) => "unavailable",
             Self::Conflict(Conflict::Exists) => "exists",
-            Self::Keys(_) => "key_process_refused",
+            Self::Keys(KeyError::Refused(_)) => "key_process_refused",
+            Self::Keys(KeyError::Gone) => "key_process_gone",
+            Self::Keys(KeyError::Busy) => "unavailable",
+            Self::Keys(_) => "key_process_failed",
+            Self::StorageFull => "storage_full",
             Self::Unavailable(_) => "unavailable",
             Self::Internal(_) => "internal",
         }
@@ -64,11 +72,12 @@ impl ServiceError {
         match self {
             Self::Malformed(_) => 400,
             Self::Unsigned => 401,
-            Self::NotAllowed(_) | Self::Denied(_) | Self::Keys(_) => 403,
+            Self::NotAllowed(_) | Self::Denied(_) | Self::Keys(KeyError::Refused(_)) => 403,
             Self::NotFound(_) => 404,
             Self::Conflict(_) => 409,
-            Self::Unavailable(_) => 503,
-            Self::Internal(_) => 500,
+            Self::Unavailable(_) | Self::Keys(KeyError::Gone | KeyError::Busy) => 503,
+            Self::StorageFull => 507,
+            Self::Keys(_) | Self::Internal(_) => 500,
         }
     }
 
@@ -85,11 +94,21 @@ impl ServiceError {
     }
 }
 
+fn keys_sentence(error: &KeyError) -> &'static str {
+    match error {
+        KeyError::Refused(_) => "the key process refused",
+        KeyError::Gone => "the key process is gone: the broker has to be started again",
+        KeyError::Busy => "not now: the key process is busy",
+        _ => "the key process failed",
+    }
+}
+
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Conflict(conflict) => Self::Conflict(conflict),
             StoreError::Closed => Self::Unavailable("the broker is shutting down".into()),
+            StoreError::Full => Self::StorageFull,
             other => Self::internal(other),
         }
     }

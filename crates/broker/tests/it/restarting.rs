@@ -58,7 +58,8 @@ async fn an_old_backup_cannot_give_back_a_spent_run() {
     std::fs::remove_dir_all(&folder).unwrap();
     copy(&backup, &folder);
     world.start_broker(0).await.unwrap();
-    let fatal = world.running[0].as_ref().unwrap().fatal().await;
+    let failed = world.running[0].as_mut().unwrap().failed().await;
+    let SetupError::Log(fatal) = failed else { panic!("{failed}") };
     assert!(fatal.to_string().contains("old backup"), "{fatal}");
     let guard = world.guard(&agreement).unwrap();
     let refused = guard.attest(&world).await.unwrap_err().to_string();

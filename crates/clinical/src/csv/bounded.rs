@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io::{self, Read};
 
 use super::MAX_CSV_RECORD_BYTES;
+use super::quotes::Quotes;
 
 /// The parser reads ahead by its buffer, which is far smaller than this.
 const READ_AHEAD: u64 = 64 * 1024;
@@ -12,16 +13,22 @@ const READ_AHEAD: u64 = 64 * 1024;
 pub(super) struct Bounded<R> {
     inner: R,
     left: Cell<u64>,
+    quotes: Quotes,
 }
 
 impl<R> Bounded<R> {
-    pub fn new(inner: R) -> Bounded<R> {
-        Bounded { inner, left: Cell::new(0) }
+    pub fn new(inner: R, delimiter: u8) -> Bounded<R> {
+        Bounded { inner, left: Cell::new(0), quotes: Quotes::new(delimiter) }
     }
 
     /// Allows one more record.
     pub fn refill(&self) {
         self.left.set(MAX_CSV_RECORD_BYTES + READ_AHEAD);
+    }
+
+    /// Whether what was read so far ends within quotes.
+    pub fn is_in_quotes(&self) -> bool {
+        self.quotes.is_open()
     }
 
     pub fn is_exhausted(&self) -> bool {
@@ -37,6 +44,7 @@ impl<R: Read> Read for Bounded<R> {
         }
         let length = buffer.len().min(left);
         let read = self.inner.read(&mut buffer[..length])?;
+        self.quotes.follow(&buffer[..read]);
         self.left.set((left - read) as u64);
         Ok(read)
     }

@@ -4,9 +4,9 @@ use super::MAX_CSV_RECORD_BYTES;
 
 /// Why a file of comma separated values was refused; never its content.
 #[derive(Debug, thiserror::Error)]
-#[error("line {line}{}: {problem}", in_column(column))]
+#[error("{}{problem}", place(*line, column))]
 pub struct CsvError {
-    /// The line that the record begins on, from 1.
+    /// The line that the record begins on, from 1; 0 where a schema is to blame.
     pub line: u64,
     /// The header of the column, if one is to blame.
     pub column: Option<String>,
@@ -34,6 +34,9 @@ pub enum CsvProblem {
     /// A column of the schema is not in the file.
     #[error("missing column")]
     MissingColumn,
+    /// The file ends within quotes: it was cut, or a quote is missing.
+    #[error("quote is never closed")]
+    OpenQuote,
     /// A record has more or fewer values than the header.
     #[error("expected as many values as the header has")]
     UnequalLengths,
@@ -70,6 +73,7 @@ impl CsvProblem {
             CsvProblem::NoHeader => "no_header",
             CsvProblem::DuplicateHeader => "duplicate_header",
             CsvProblem::MissingColumn => "missing_column",
+            CsvProblem::OpenQuote => "open_quote",
             CsvProblem::UnequalLengths => "unequal_lengths",
             CsvProblem::RecordTooLong => "record_too_long",
             CsvProblem::NotUtf8 => "not_utf8",
@@ -96,9 +100,10 @@ impl CsvProblem {
     }
 }
 
-fn in_column(column: &Option<String>) -> String {
-    match column {
-        Some(column) => format!(", column `{column}`"),
-        None => String::new(),
+fn place(line: u64, column: &Option<String>) -> String {
+    match (line, column) {
+        (0, _) => String::new(),
+        (line, Some(column)) => format!("line {line}, column `{column}`: "),
+        (line, None) => format!("line {line}: "),
     }
 }

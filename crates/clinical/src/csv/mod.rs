@@ -25,6 +25,7 @@
 mod bounded;
 mod error;
 mod infer;
+mod quotes;
 mod schema;
 
 use std::borrow::Cow;
@@ -198,7 +199,7 @@ fn open<R: Read>(reader: R, delimiter: u8) -> Result<(Reader<Bounded<R>>, Vec<St
     let mut reader = ReaderBuilder::new()
         .delimiter(delimiter)
         .has_headers(false)
-        .from_reader(Bounded::new(reader));
+        .from_reader(Bounded::new(reader, delimiter));
     let mut record = ByteRecord::new();
     if !read_record(&mut reader, &mut record)? {
         return Err(CsvProblem::NoHeader.of(1, ""));
@@ -221,8 +222,14 @@ fn read_record<R: Read>(
     record: &mut ByteRecord,
 ) -> Result<bool, CsvError> {
     reader.get_ref().refill();
+    let before = record.position().map_or(1, |position| position.line());
     let line = reader.position().line();
-    reader.read_byte_record(record).map_err(|error| {
+    let read = reader.read_byte_record(record);
+    if matches!(read, Ok(false)) && reader.get_ref().is_in_quotes() {
+        // The parser gave the rest of the file as the record before.
+        return Err(CsvProblem::OpenQuote.of(before, ""));
+    }
+    read.map_err(|error| {
         let is_too_long = reader.get_ref().is_exhausted();
         let problem = match error.into_kind() {
             ::csv::ErrorKind::Io(_) if is_too_long => CsvProblem::RecordTooLong,

@@ -68,6 +68,8 @@ pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
 /// Makes the entries of the folder that holds `path` durable.
 pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     match path.parent() {
+        // A bare name stands in the current folder.
+        Some(folder) if folder.as_os_str().is_empty() => File::open(".")?.sync_all(),
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
     }

@@ -86,16 +86,24 @@ impl TlsIdentity {
 }
 
 /// Refuses to serve plain HTTP to the world.
-pub(super) fn check_address(
+///
+/// # Errors
+/// If the address is not loopback and there is no TLS.
+pub fn check_address(listener: &TcpListener, tls: Option<&TlsIdentity>) -> Result<(), ServeError> {
+    let address = listener.local_addr().map_err(ServeError::Address)?;
+    match tls {
+        None if !address.ip().is_loopback() => Err(ServeError::PlainHttp(address)),
+        _ => Ok(()),
+    }
+}
+
+/// What a checked listener accepts connections with.
+pub(super) fn acceptor(
     listener: &TcpListener,
     tls: Option<&TlsIdentity>,
 ) -> Result<Option<TlsAcceptor>, ServeError> {
-    let address = listener.local_addr().map_err(ServeError::Address)?;
-    match tls {
-        Some(tls) => Ok(Some(tls.acceptor.clone())),
-        None if address.ip().is_loopback() => Ok(None),
-        None => Err(ServeError::PlainHttp(address)),
-    }
+    check_address(listener, tls)?;
+    Ok(tls.map(|tls| tls.acceptor.clone()))
 }
 
 /// Accepts connections until `shutdown`, then lets them end.

@@ -60,7 +60,7 @@ use crate::signature::{
     TIME_HEADER,
 };
 
-pub use self::listen::{ServeError, TlsIdentity, TlsIdentityError};
+pub use self::listen::{ServeError, TlsIdentity, TlsIdentityError, check_address};
 
 /// How a hub is run.
 #[non_exhaustive]
@@ -184,12 +184,38 @@ pub async fn serve(
     config: ServerConfig,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let tls = listen::check_address(&listener, config.tls.as_ref())?;
+    open(listener, config).await?.run(shutdown).await;
+    Ok(())
+}
+
+/// Opens a hub, so that its address can be told before it serves.
+///
+/// # Errors
+/// Those of [`serve`].
+pub async fn open(listener: TcpListener, config: ServerConfig) -> Result<OpenHub, ServeError> {
+    let tls = listen::acceptor(&listener, config.tls.as_ref())?;
     let connections = config.limits.connections;
     let (stop, stopping) = watch::channel(false);
     let hub = Arc::new(Hub::open(config, stopping.clone()).await.map_err(ServeError::Folder)?);
-    listen::run(listener, tls, connections, hub.router(), shutdown, stop, stopping).await;
-    Ok(())
+    Ok(OpenHub { hub, listener, tls, connections, stop, stopping })
+}
+
+/// A hub with its folder and address, that does not serve yet.
+pub struct OpenHub {
+    hub: Arc<Hub>,
+    listener: TcpListener,
+    tls: Option<tokio_rustls::TlsAcceptor>,
+    connections: usize,
+    stop: watch::Sender<bool>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl OpenHub {
+    /// Serves until `shutdown`.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { hub, listener, tls, connections, stop, stopping } = self;
+        listen::run(listener, tls, connections, hub.router(), shutdown, stop, stopping).await;
+    }
 }
 
 /// Serves any routes as [`serve`] serves a hub's: TLS 1.3, or plain HTTP on loopback only, with
@@ -204,7 +230,7 @@ pub async fn serve_router(
     router: Router,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let tls = listen::check_address(&listener, tls)?;
+    let tls = listen::acceptor(&listener, tls)?;
     let (stop, stopping) = watch::channel(false);
     listen::run(listener, tls, connections, router, shutdown, stop, stopping).await;
     Ok(())

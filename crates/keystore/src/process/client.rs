@@ -1,6 +1,7 @@
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use cordon_crypto::dsse::Envelope;
@@ -25,6 +26,7 @@ use crate::store::{PublicParts, ServiceKeys};
 /// Dropping it ends the process.
 pub struct Client {
     requests: Option<SyncSender<Sent>>,
+    end: Mutex<Option<Pending<()>>>,
     threads: Vec<JoinHandle<()>>,
     child: Option<Child>,
 }
@@ -96,8 +98,24 @@ impl Client {
             builder.spawn(work).map_err(ClientError::Spawn)
         };
         let writer = start("keys-out", Box::new(|| write_requests(output, to_write, written)))?;
-        let reader = start("keys-in", Box::new(|| read_responses(input, to_read)))?;
-        Ok(Self { requests: Some(requests), threads: vec![writer, reader], child: None })
+        // Nobody completes it: it is dropped where the process's output ends.
+        let (at_end, end) = pair(|_| Err(ClientError::Gone));
+        let read = Box::new(|| {
+            read_responses(input, to_read);
+            drop(at_end);
+        });
+        let reader = start("keys-in", read)?;
+        let threads = vec![writer, reader];
+        Ok(Self { requests: Some(requests), end: Mutex::new(Some(end)), threads, child: None })
+    }
+
+    /// Resolves when the process is gone. For one caller; for others, never.
+    pub async fn ended(&self) {
+        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match end {
+            Some(end) => drop(end.await),
+            None => std::future::pending().await,
+        }
     }
 
     /// Opens the key store; once per process.

@@ -1,0 +1,112 @@
+//! Services under bad conditions: wrong addresses, a full disk, a dead key process.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::place::{broker_arguments, new_holder};
+use crate::programs::{CORDON, Service, cordon, fails};
+
+#[test]
+fn a_folder_may_be_named_from_where_one_stands() {
+    let place = tempfile::tempdir().unwrap();
+    let mut hub = Command::new(CORDON);
+    hub.args(["hub", "--folder", "hub", "--listen", "127.0.0.1:0"]).current_dir(place.path());
+    let _hub = Service::run(&mut hub, "listening http://127.0.0.1:");
+    new_holder(place.path(), "hospital-a");
+    let mut broker = Command::new(CORDON);
+    broker.args(["broker", "--folder", "broker", "--listen", "127.0.0.1:0"]);
+    broker.args(["--key-file", "root.key"]).current_dir(place.path());
+    let _broker = Service::run(&mut broker, "listening http://127.0.0.1:");
+}
+
+/// Nobody may read "listening" of a service that then serves nobody.
+#[test]
+fn plain_http_for_the_world_is_refused_before_anything_is_said() {
+    let place = tempfile::tempdir().unwrap();
+    new_holder(place.path(), "hospital-a");
+    let hub = place.path().join("hub").display().to_string();
+    let mut broker = broker_arguments(place.path());
+    let listen = broker.iter().position(|word| word == "127.0.0.1:0").unwrap();
+    broker[listen] = "0.0.0.0:0".to_owned();
+    let broker: Vec<&str> = broker.iter().map(String::as_str).collect();
+    for arguments in [&["hub", "--folder", &hub, "--listen", "0.0.0.0:0"][..], &broker] {
+        let output = Command::new(CORDON).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(output.stdout.is_empty() && said.contains("not a loopback address"), "{said}");
+    }
+}
+
+/// Without its key process a broker can do nothing that counts, and people have to know.
+#[test]
+fn a_broker_whose_key_process_dies_ends_and_says_why() {
+    let place = tempfile::tempdir().unwrap();
+    new_holder(place.path(), "hospital-a");
+    let mut command = Command::new(CORDON);
+    command.args(broker_arguments(place.path())).stderr(Stdio::piped());
+    let broker = Service::run(&mut command, "listening ");
+    let keys = child_of(broker.id());
+    assert!(Command::new("kill").args(["-KILL", &keys.to_string()]).status().unwrap().success());
+    let (code, said) = broker.ended();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the key process is gone"), "{said}");
+}
+
+/// On a disk of three megabytes, in a mount namespace of its own.
+#[test]
+fn a_full_disk_is_named_and_nothing_is_lost() {
+    let place = tempfile::tempdir().unwrap();
+    new_holder(place.path(), "hospital-a");
+    let disk = place.path().join("broker");
+    let mut command = Command::new("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c"]).arg(
+        "cp -a \"$1\" \"$1.copy\" && mount -t tmpfs -o size=3m none \"$1\" \
+         && cp -a \"$1.copy/.\" \"$1\" && shift && exec \"$@\"",
+    );
+    command.arg("sh").arg(&disk).arg(CORDON).args(broker_arguments(place.path()));
+    let broker = Service::run(command.stderr(Stdio::null()), "listening ");
+    let inside = Path::new("/proc").join(broker.id().to_string()).join("root");
+    let filler = inside.join(disk.strip_prefix("/").unwrap()).join("filler");
+
+    let path = |name: &str| place.path().join(name).display().to_string();
+    let (card, key) = (path("steward.json"), path("administrator.key"));
+    let enrol = ["party", "enrol", &card, "--role", "steward", "--broker", &broker.first];
+    let enrol = [&enrol[..], &["--as", &key]].concat();
+    fill(&filler);
+    let (code, said) = fails(&enrol);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("disk is full") && said.contains("storage_full"), "{said}");
+    fs::remove_file(&filler).unwrap();
+    cordon(&enrol);
+}
+
+/// Writes until there is no room.
+fn fill(path: &Path) {
+    use std::io::Write as _;
+    let mut file = fs::File::create(path).unwrap();
+    let mut size = 65_536;
+    while size > 0 {
+        if file.write_all(&vec![0; size]).is_err() {
+            size /= 2;
+        }
+    }
+}
+
+/// The one child of a process, once it has one.
+fn child_of(parent: u32) -> u32 {
+    let started = Instant::now();
+    let children = format!("/proc/{parent}/task");
+    loop {
+        let found = fs::read_dir(&children).unwrap().find_map(|task| {
+            let text = fs::read_to_string(task.ok()?.path().join("children")).ok()?;
+            text.split_whitespace().next()?.parse().ok()
+        });
+        if let Some(child) = found {
+            return child;
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "no child");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
