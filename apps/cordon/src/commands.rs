@@ -24,6 +24,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use service::shutdown;
+
 use crate::demo;
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;

@@ -21,6 +21,7 @@ use clap::Args;
 use cordon_softtee::BANNER;
 
 use crate::clock::{now, rfc3339};
+use crate::commands::shutdown;
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 use report::{Report, Story};
@@ -61,9 +62,33 @@ async fn play(arguments: &DemoArguments, output: Output) -> Result<(), Failure> 
         temporary.path().to_owned()
     };
     let begun = Instant::now();
+    let mut shutdown = std::pin::pin!(shutdown()?);
+    // Dropped when somebody interrupts: the services end then, and the folder with their keys goes.
+    let (done, report) = tokio::select! {
+        played = play_all(out, &folder, *patients, output) => played?,
+        () = &mut shutdown => return Err(anyhow!("interrupted").into()),
+    };
+    report.write(out, &story(&done))?;
+    show(&report, out, begun, output)?;
+    if *keep {
+        tell_what_runs(&done, &folder, output)?;
+        shutdown.await;
+    }
+    if report.is_good() {
+        return Ok(());
+    }
+    Err(Failure::verification(anyhow!("not all came out as expected")))
+}
+
+async fn play_all(
+    out: &Path,
+    folder: &Path,
+    patients: u32,
+    output: Output,
+) -> Result<(Done, Report), Failure> {
     let mut stage = Stage::new(output);
     stage.say(&format!("{BANNER}\n"));
-    let worked = work::work(&mut stage, &folder, *patients).await;
+    let worked = work::work(&mut stage, folder, patients).await;
     let mut done = match worked {
         Ok(done) => done,
         Err(error) => {
@@ -74,16 +99,7 @@ async fn play(arguments: &DemoArguments, output: Output) -> Result<(), Failure> 
     stage.say(&format!("\n{}", table_text(&done)));
     stage.say("\nAttacks. Each must be refused, by whom it says:\n");
     attacks::attacks(&mut stage, &mut done).await?;
-    let report = stage.into_report();
-    report.write(out, &story(&done))?;
-    show(&report, out, begun, output)?;
-    if *keep {
-        wait_for_interrupt(&done, &folder, output).await?;
-    }
-    if report.is_good() {
-        return Ok(());
-    }
-    Err(Failure::verification(anyhow!("not all came out as expected")))
+    Ok((done, stage.into_report()))
 }
 
 fn kept_folder(out: &Path) -> Result<PathBuf> {
@@ -134,8 +150,8 @@ fn show(report: &Report, out: &Path, begun: Instant, output: Output) -> Outcome 
     })
 }
 
-/// Leaves everything running until somebody has seen enough.
-async fn wait_for_interrupt(done: &Done, folder: &Path, output: Output) -> Result<()> {
+/// Everything is left running until somebody has seen enough.
+fn tell_what_runs(done: &Done, folder: &Path, output: Output) -> Result<()> {
     let mut lines =
         vec![format!("\nStill running, with folders and keys in {}:", folder.display())];
     lines.push(format!("  hub        {}", done.place.hub_url));
@@ -149,5 +165,5 @@ async fn wait_for_interrupt(done: &Done, folder: &Path, output: Output) -> Resul
         first.folder.join("officer.key").display()
     ));
     output.note(&lines.join("\n"));
-    tokio::signal::ctrl_c().await.context("cannot wait for ctrl-c")
+    Ok(())
 }

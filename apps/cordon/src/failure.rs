@@ -2,9 +2,12 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 
 use cordon_broker::client::ClientError;
 use cordon_broker::log::LogError;
+
+use crate::ops::audit::NotThere;
 
 /// Why a command did not do what was asked.
 #[derive(Debug)]
@@ -29,6 +32,16 @@ impl Failure {
     /// Something that should verify does not: exit code 4.
     pub fn verification(error: impl Into<anyhow::Error>) -> Self {
         Self { kind: Kind::VerificationFailed, error: error.into() }
+    }
+
+    /// A log does not verify; or it could not be read, which says nothing about it.
+    pub fn of_audit(error: anyhow::Error) -> Self {
+        let unread =
+            |cause: &(dyn Error + 'static)| cause.is::<io::Error>() || cause.is::<NotThere>();
+        match error.chain().any(unread) {
+            true => Self { kind: Kind::Failed, error },
+            false => Self::verification(error),
+        }
     }
 
     /// The process's exit code. 2, wrong usage, is the command line parser's.

@@ -126,12 +126,13 @@ fn holders_fit(agreement: &Agreement) -> bool {
         && distinct
 }
 
-/// Without witnesses a log can show each reader another history: in development only.
+/// A majority of the others, so that any two quorums share a witness: with fewer, or none, a log
+/// can show each reader another history. None is for development only.
 fn quorum_fits(agreement: &Agreement) -> bool {
     let others = agreement.holders.len().saturating_sub(1);
     match usize::try_from(agreement.witness_quorum) {
         Ok(0) => agreement.profile == Profile::Development,
-        Ok(quorum) => quorum <= others,
+        Ok(quorum) => (others / 2 + 1..=others).contains(&quorum),
         Err(_) => false,
     }
 }

@@ -92,16 +92,19 @@ CREATE TABLE receipt (
 CREATE TABLE review (
     run      BLOB NOT NULL REFERENCES receipt (run),
     person   TEXT NOT NULL,
+    rejected INTEGER NOT NULL,
     envelope BLOB NOT NULL,
     entry    INTEGER NOT NULL,
     PRIMARY KEY (run, person)
 ) STRICT;
 
 -- Consent to an output. The release is made after the entry is cosigned; a restart finishes it.
+-- Until `opening` is set, right before the key process is asked, a rejection or a stop counts.
 CREATE TABLE clearance (
     run      BLOB PRIMARY KEY REFERENCES receipt (run),
     context  BLOB NOT NULL,
     entry    INTEGER NOT NULL,
+    opening  INTEGER NOT NULL DEFAULT 0,
     release  BLOB,
     sent     INTEGER NOT NULL DEFAULT 0
 ) STRICT;

@@ -335,17 +335,28 @@ impl Broker {
     }
 }
 
-/// Whether anybody at all could bring such a refusal about, by sending something to the mailbox.
+/// Whether anybody at all could bring such a refusal about, by sending something to the mailbox:
+/// also what others signed, since run requests and receipts are public.
 fn is_of_a_stranger(code: Code) -> bool {
     matches!(
         code,
         Code::DocumentInvalid
             | Code::SignerUnknown
             | Code::AgreementSigner
-            | Code::RequestSigner
-            | Code::NotChallenged
             | Code::NotAHolder
             | Code::DirectoryMismatch
+            | Code::RequestSigner
+            | Code::RequestAudience
+            | Code::RequestAgreement
+            | Code::RequestParameters
+            | Code::RequestNotFresh
+            | Code::NotChallenged
+            | Code::ChallengeExpired
+            | Code::Evidence(_)
+            | Code::ReceiptSigner
+            | Code::ReceiptMismatch
+            | Code::ShareMismatch
+            | Code::RunFailed
     )
 }
 

@@ -91,6 +91,12 @@ pub enum Conflict {
     /// Something came in while a decision was made, which is to be made again.
     #[error("something new came in meanwhile")]
     Changed,
+    /// A rejection came after the share was opened.
+    #[error("the output is released already")]
+    Opened,
+    /// A reviewer rejected what was about to be released.
+    #[error("a reviewer rejected the output meanwhile")]
+    Reviewed,
     /// Something of this name is already there, and it is another.
     #[error("already there, and different")]
     Exists,

@@ -255,11 +255,11 @@ impl SignedCheckpoint {
         self.note.push(line)
     }
 
-    /// Drops all signatures but those of these keys, and adds one.
+    /// Drops all signatures but those of these keys, and adds one, if there is one.
     pub(crate) fn keep_only(
         &mut self,
         keys: &[LogKey],
-        line: SignatureLine,
+        line: Option<SignatureLine>,
     ) -> Result<(), NoteError> {
         let mut note = Note::new(self.note.text().to_owned())?;
         for key in keys {
@@ -268,7 +268,7 @@ impl SignedCheckpoint {
                 .take(1)
                 .try_for_each(|kept| note.push(kept.clone()))?;
         }
-        note.push(line)?;
+        line.into_iter().try_for_each(|line| note.push(line))?;
         self.note = note;
         Ok(())
     }

@@ -34,7 +34,7 @@ pub enum Decision {
         /// Why.
         refusal: Refusal,
         /// Heads that the log signed and that do not fit each other: keep them.
-        evidence: Option<Box<Evidence>>,
+        fork: Option<Box<Fork>>,
     },
 }
 
@@ -116,24 +116,15 @@ pub enum Refusal {
     Inconsistent(#[source] TreeProofError),
 }
 
-/// Signed heads to keep, because they may show that a log forked.
+/// Two heads that one log signed for one size: a fork, and no further proof is needed.
+///
+/// A proof that does not hold is no evidence: anybody can send a genuine head with a nonsense proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Evidence {
-    /// What they show.
-    pub kind: EvidenceKind,
-    /// The head cosigned last, if there is one.
+pub struct Fork {
+    /// The head cosigned last. Only the empty tree, whose root is known, can fork without one.
     pub stored: Option<SignedCheckpoint>,
-    /// The head that was offered, signed by the log.
+    /// The head that was offered, with the log's own signatures only.
     pub offered: SignedCheckpoint,
-}
-
-/// What signed heads show of their log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EvidenceKind {
-    /// The log signed two roots for one size: no further proof is needed.
-    Fork,
-    /// The proof that came with the head fails; another proof might not.
-    Unproven,
 }
 
 /// Why a witness cannot be set up.
@@ -182,18 +173,15 @@ impl<'k> Witness<'k> {
     ) -> Decision {
         let offered = request.checkpoint();
         if let Err(refusal) = self.check_signature(offered) {
-            return Decision::Refuse { refusal, evidence: None };
+            return Decision::Refuse { refusal, fork: None };
         }
         // From here on the log stands for what was offered.
         match check_history(stored, request) {
             Ok(()) => self.cosign(offered, now),
             Err(refusal) => {
-                let kind = evidence_kind(stored, offered, &refusal);
-                let evidence = kind.map(|kind| {
-                    let (stored, offered) = (stored.cloned(), offered.clone());
-                    Box::new(Evidence { kind, stored, offered })
-                });
-                Decision::Refuse { refusal, evidence }
+                // Whatever the request was refused for.
+                let fork = is_fork(stored, offered).then(|| self.fork(stored, offered));
+                Decision::Refuse { refusal, fork }
             }
         }
     }
@@ -215,6 +203,14 @@ impl<'k> Witness<'k> {
         if signed { Ok(()) } else { Err(Refusal::NotSigned { origin: origin.clone() }) }
     }
 
+    fn fork(&self, stored: Option<&SignedCheckpoint>, offered: &SignedCheckpoint) -> Box<Fork> {
+        let mut offered = offered.clone();
+        let keys = self.logs.get(offered.unverified().origin()).map_or(&[][..], Vec::as_slice);
+        // An error leaves it as it came.
+        let _ = offered.keep_only(keys, None);
+        Box::new(Fork { stored: stored.cloned(), offered })
+    }
+
     fn cosign(&self, offered: &SignedCheckpoint, now: UnixSeconds) -> Decision {
         // A time of 0 would make no statement, and verifiers refuse it.
         let time = now.max(UnixSeconds::new(1));
@@ -224,11 +220,11 @@ impl<'k> Witness<'k> {
         // stranger attached, so that the record cannot be filled up.
         let origin = offered.unverified().origin();
         let keys = self.logs.get(origin).map_or(&[][..], Vec::as_slice);
-        match head.keep_only(keys, line.clone()) {
+        match head.keep_only(keys, Some(line.clone())) {
             Ok(()) => Decision::Cosign(Cosigned { head, cosignature: line.to_string() }),
             Err(error) => {
                 let refusal = RequestError::Checkpoint(CheckpointError::Note(error)).into();
-                Decision::Refuse { refusal, evidence: None }
+                Decision::Refuse { refusal, fork: None }
             }
         }
     }
@@ -316,22 +312,14 @@ fn check_history(
     }
 }
 
-/// Whether a refused head that its log signed is worth keeping.
-fn evidence_kind(
-    stored: Option<&SignedCheckpoint>,
-    offered: &SignedCheckpoint,
-    refusal: &Refusal,
-) -> Option<EvidenceKind> {
+/// Whether a head that its log signed has another root than the log signed before.
+fn is_fork(stored: Option<&SignedCheckpoint>, offered: &SignedCheckpoint) -> bool {
     let new = offered.unverified();
     let forks = |stored: &SignedCheckpoint| {
         let stored = stored.unverified();
         stored.size() == new.size() && stored.root() != new.root()
     };
-    // Whatever the request was refused for: two roots for one size are a fork.
-    if !new.has_empty_tree_root() || stored.is_some_and(forks) {
-        return Some(EvidenceKind::Fork);
-    }
-    matches!(refusal, Refusal::Inconsistent(_)).then_some(EvidenceKind::Unproven)
+    !new.has_empty_tree_root() || stored.is_some_and(forks)
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -136,7 +136,7 @@ impl Keys {
 
 fn verify(arguments: &LogArguments, output: Output, entries: bool) -> Outcome {
     let (key, quorum) = arguments.keys.read()?;
-    let audited = audit::verify(&arguments.source, &key, &quorum).map_err(Failure::verification)?;
+    let audited = audit::verify(&arguments.source, &key, &quorum).map_err(Failure::of_audit)?;
     if quorum.is_none() {
         output.note("no witness was asked for: the log may show others another history");
     }
@@ -195,7 +195,7 @@ fn actor(actor: &Actor) -> String {
 fn proof(arguments: &ProofArguments, output: Output) -> Outcome {
     let (key, quorum) = arguments.log.keys.read()?;
     let proven = audit::prove(&arguments.log.source, &key, &quorum, arguments.index)
-        .map_err(Failure::verification)?;
+        .map_err(Failure::of_audit)?;
     let entry = arguments.out.with_added_extension("json");
     let proof = arguments.out.with_added_extension("tlog-proof");
     files::write(&entry, &proven.entry)?;

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use cordon_crypto::SystemRandom;
 use cordon_crypto::dsse::Signed;
 use cordon_dataset::{DatasetVersion, Summary, verify_files};
+use cordon_protocol::Manifest;
 use cordon_protocol::party::PartyCard;
 use cordon_types::{ColumnName, DatasetId, TableName};
 use serde_json::json;
@@ -115,6 +116,9 @@ pub struct InspectArguments {
     /// Compare every file with the manifest, too.
     #[arg(long)]
     verify: bool,
+    /// The holder's card: the manifest must be signed by a key on it.
+    #[arg(long, value_name = "CARD")]
+    card: Option<PathBuf>,
 }
 
 /// Does it.
@@ -160,7 +164,8 @@ fn seal_dataset(arguments: SealArguments, output: Output) -> Outcome {
     for report in sealed.reports.iter().filter(|report| report.is_notable()) {
         output.note(&format!("warning: {report}"));
     }
-    show(&Summary::of(sealed.manifest.value()), &sealed.manifest.digest().to_string(), output)
+    // Each file was read back after it was written.
+    show(&sealed.manifest, None, output)
 }
 
 fn inputs(arguments: &SealArguments) -> Result<Vec<TableInput>> {
@@ -208,15 +213,32 @@ async fn publish(arguments: PublishArguments, output: Output) -> Outcome {
 
 fn inspect(arguments: &InspectArguments, output: Output) -> Outcome {
     let manifest = holder::manifest(&arguments.folder)?;
+    if let Some(card) = &arguments.card {
+        let card: Signed<PartyCard> = files::read_signed(card)?;
+        let card = card.value();
+        let own = card.party == manifest.value().holder
+            && card.manifest_keys.contains(&manifest.signer());
+        if !own {
+            let error =
+                anyhow!("the manifest is not signed by a key on the card of `{}`", card.party);
+            return Err(Failure::verification(error));
+        }
+    }
+    let mut verified = None;
     if arguments.verify {
         verify_files(manifest.value(), &SealedFolder::new(&arguments.folder))
             .map_err(Failure::verification)?;
+        verified = Some(manifest.value().tables.iter().map(|table| table.files.len()).sum());
     }
-    show(&Summary::of(manifest.value()), &manifest.digest().to_string(), output)
+    show(&manifest, verified, output)
 }
 
-fn show(summary: &Summary, digest: &str, output: Output) -> Outcome {
-    let answer = json!({ "manifest": digest, "dataset": summary });
+fn show(manifest: &Signed<Manifest>, verified: Option<usize>, output: Output) -> Outcome {
+    let summary = Summary::of(manifest.value());
+    let (digest, signer) = (manifest.digest(), manifest.signer());
+    let answer = json!({
+        "manifest": digest, "signed_by": signer, "files_verified": verified, "dataset": summary,
+    });
     output.show(&answer, || {
         let mut rows = table(["table", "column", "type", "nullable", "rows"]);
         for sealed in &summary.tables {
@@ -232,9 +254,11 @@ fn show(summary: &Summary, digest: &str, output: Output) -> Outcome {
             }
         }
         let rejected: u64 = summary.tables.iter().map(|sealed| sealed.rejected).sum();
+        let verified = verified.map_or(String::new(), |files| format!(", {files} files verified"));
+        let fingerprint = signer.fingerprint();
         format!(
-            "{} / {} version {}, sealed {}\nmanifest  {digest}\n{} bytes of ciphertext, \
-             {rejected} records rejected\n{rows}",
+            "{} / {} version {}, sealed {}\nmanifest   {digest}\nsigned by  {fingerprint}\n\
+             {} bytes of ciphertext{verified}, {rejected} records rejected\n{rows}",
             summary.holder,
             summary.dataset,
             summary.version,

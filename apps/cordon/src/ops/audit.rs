@@ -55,6 +55,22 @@ pub fn verify(source: &LogSource, key: &LogKey, witnesses: &Quorum) -> Result<Au
     })
 }
 
+/// What was asked for is not there, which is no log that does not verify.
+#[derive(Debug, thiserror::Error)]
+pub enum NotThere {
+    /// No log.
+    #[error("there is no `checkpoint`: is this a log?")]
+    Log,
+    /// No such entry.
+    #[error("the log has {found} entries, no entry {index}")]
+    Entry {
+        /// How many there are.
+        found: usize,
+        /// What was asked for, counted from 0.
+        index: u64,
+    },
+}
+
 /// Takes one entry out of a log, with its proof. The proof holds for whoever has the same keys.
 ///
 /// # Errors
@@ -70,8 +86,7 @@ pub fn prove(
         let audited = read_all(files, &head)?;
         let entry = usize::try_from(index).ok().and_then(|index| audited.entries.get(index));
         let found = audited.entries.len();
-        let entry =
-            entry.with_context(|| format!("the log has {found} entries, no entry {index}"))?;
+        let entry = entry.ok_or(NotThere::Entry { found, index })?;
         let entry = entry.to_bytes()?;
         let leaf = TreeHash::of_entry(&entry);
         let tiles = |path: &TilePath| files.read(&path.to_string());
@@ -100,7 +115,7 @@ pub fn log_keys(card: &PartyCard) -> Result<(LogKey, WitnessKey)> {
 
 /// The newest head, signed by the log and cosigned by enough of the witnesses.
 fn head(files: &mut Files<'_>, key: &LogKey, witnesses: &Quorum) -> Result<CosignedCheckpoint> {
-    let checkpoint = files.read(CHECKPOINT)?.context("there is no `checkpoint`: is this a log?")?;
+    let checkpoint = files.read(CHECKPOINT)?.ok_or(NotThere::Log)?;
     let head = SignedCheckpoint::parse(&checkpoint)
         .and_then(|signed| signed.verify(key))
         .context("the checkpoint is refused")?;

@@ -369,6 +369,17 @@ async fn a_witness_keeps_proof_of_a_fork_and_does_not_cosign_it() {
         .await
         .unwrap();
     assert_eq!(kept, 1);
+    // A genuine head with a proof of nonsense, which anybody can send, is no fork.
+    let genuine = b.last_cosigned("a.example/log").await.unwrap().unwrap();
+    let genuine = SignedCheckpoint::parse(genuine.as_bytes()).unwrap();
+    let junk = vec![TreeHash::of_entry(b"junk")];
+    let request = cordon_tlog::witness::AddCheckpoint::new(1, junk, genuine);
+    assert_eq!(b.cosign(&request.to_string(), NOW).await.unwrap().0, 422);
+    let kept: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM witness_evidence")
+        .fetch_one(store_b.readers())
+        .await
+        .unwrap();
+    assert_eq!(kept, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use cordon_crypto::sha256;
-use cordon_tlog::witness::{AddCheckpoint, Answer, Decision, Evidence, Refusal, Witness};
+use cordon_tlog::witness::{AddCheckpoint, Answer, Decision, Fork, Refusal, Witness};
 use cordon_tlog::{SignedCheckpoint, WitnessSigner};
 use cordon_types::UnixSeconds;
 use sqlx::SqliteConnection;
@@ -77,9 +77,9 @@ async fn decide(
             // The store gives this away only after its commit.
             Ok(cosigned.into_answer_once_stored())
         }
-        Decision::Refuse { refusal, evidence } => {
-            if let Some(evidence) = evidence {
-                keep(connection, &evidence, now).await?;
+        Decision::Refuse { refusal, fork } => {
+            if let Some(fork) = fork {
+                keep(connection, &fork, now).await?;
             }
             Ok(refusal.answer())
         }
@@ -88,19 +88,19 @@ async fn decide(
 
 async fn keep(
     connection: &mut SqliteConnection,
-    evidence: &Evidence,
+    fork: &Fork,
     now: UnixSeconds,
 ) -> Result<(), StoreError> {
-    let origin = evidence.offered.unverified().origin();
-    tracing::error!(%origin, kind = ?evidence.kind, "a log signed a head that does not fit");
-    let offered = evidence.offered.to_string();
+    let origin = fork.offered.unverified().origin();
+    tracing::error!(%origin, "a log signed two histories");
+    let offered = fork.offered.to_string();
     sqlx::query(
         "INSERT OR IGNORE INTO witness_evidence (digest, origin, stored, offered, seen_at)
          VALUES (?, ?, ?, ?, ?)",
     )
     .bind(sha256(&[offered.as_bytes()]).as_bytes().as_slice())
     .bind(origin.as_str())
-    .bind(evidence.stored.as_ref().map(ToString::to_string))
+    .bind(fork.stored.as_ref().map(ToString::to_string))
     .bind(offered)
     .bind(crate::records::row_number(now.get())?)
     .execute(connection)

@@ -2,6 +2,7 @@
 
 use cordon_crypto::dsse::{Envelope, Signed};
 use cordon_crypto::{SealedBox, canonical};
+use cordon_protocol::decision::Verdict;
 use cordon_protocol::release::ReviewCopy;
 use cordon_protocol::{ClearanceContext, Receipt, ReviewDecision, RunId};
 use cordon_types::{Sha256Digest, StudyId};
@@ -93,17 +94,25 @@ pub async fn receipt(readers: &SqlitePool, run: RunId) -> Result<Option<Held>, S
 /// Stores a reviewer's decision; the first counts.
 ///
 /// # Errors
-/// [`Conflict::Exists`] if this reviewer decided before.
+/// [`Conflict::Exists`] if this reviewer decided before, [`Conflict::Opened`] if a rejection comes
+/// too late.
 pub async fn insert_review(
     connection: &mut SqliteConnection,
     review: &Signed<ReviewDecision>,
     entry: u64,
 ) -> Result<(), StoreError> {
+    let rejected = review.value().verdict == Verdict::Reject;
+    let run = review.value().run;
+    if rejected && is_opening(&mut *connection, run).await? {
+        return Err(StoreError::Conflict(Conflict::Opened));
+    }
     let done = sqlx::query(
-        "INSERT OR IGNORE INTO review (run, person, envelope, entry) VALUES (?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO review (run, person, rejected, envelope, entry)
+         VALUES (?, ?, ?, ?, ?)",
     )
-    .bind(review.value().run.0.as_bytes().as_slice())
+    .bind(run.0.as_bytes().as_slice())
     .bind(review.value().person.as_str())
+    .bind(rejected)
     .bind(review.envelope().to_json())
     .bind(row_number(entry)?)
     .execute(connection)
@@ -198,6 +207,34 @@ pub async fn insert_clearance(
             .execute(connection)
             .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Decides for good that the share is opened: from here on no rejection counts.
+///
+/// # Errors
+/// [`Conflict::Reviewed`] if somebody rejected the output since it was cleared.
+pub async fn set_opening(connection: &mut SqliteConnection, run: RunId) -> Result<(), StoreError> {
+    let rejected: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM review WHERE run = ? AND rejected = 1)")
+            .bind(run.0.as_bytes().as_slice())
+            .fetch_one(&mut *connection)
+            .await?;
+    if rejected {
+        return Err(StoreError::Conflict(Conflict::Reviewed));
+    }
+    sqlx::query("UPDATE clearance SET opening = 1 WHERE run = ?")
+        .bind(run.0.as_bytes().as_slice())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn is_opening(connection: &mut SqliteConnection, run: RunId) -> Result<bool, StoreError> {
+    let found = sqlx::query_scalar("SELECT opening FROM clearance WHERE run = ?")
+        .bind(run.0.as_bytes().as_slice())
+        .fetch_optional(connection)
+        .await?;
+    Ok(found.unwrap_or(false))
 }
 
 /// Keeps the release.

@@ -56,6 +56,8 @@ impl ServiceError {
             Self::Conflict(Conflict::Rejected) => "approval_rejected",
             Self::Conflict(Conflict::Closed) => "study_stopped",
             Self::Conflict(Conflict::Changed) => "unavailable",
+            Self::Conflict(Conflict::Opened) => "released_already",
+            Self::Conflict(Conflict::Reviewed) => "review_rejected",
             Self::Conflict(Conflict::Exists) => "exists",
             Self::Keys(KeyError::Refused(_)) => "key_process_refused",
             Self::Keys(KeyError::Gone) => "key_process_gone",

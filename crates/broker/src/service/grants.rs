@@ -1,17 +1,21 @@
 //! Keys in: challenge, evidence, policy, record, proof, and only then the key process.
 
-use cordon_crypto::dsse::Envelope;
+use cordon_crypto::canonical::from_canonical;
+use cordon_crypto::dsse::{Document as _, Envelope};
 use cordon_govern::Code;
 use cordon_govern::document::DocumentError;
 use cordon_govern::grant::{DatasetVersion, GrantFacts, Recorded, Session, Trust};
 use cordon_keystore::GrantRequest;
 use cordon_protocol::entry::Action;
+use cordon_protocol::evidence::RuntimeData;
 use cordon_protocol::message::FromBroker;
 use cordon_protocol::{Evidence, RunId, RunRequest};
-use cordon_verifier::{Collateral, TrustRoots};
+use cordon_types::Nonce;
+use cordon_verifier::{Collateral, RejectionCode, TrustRoots};
 
 use super::known::Looked;
 use super::{Broker, ServiceError, append};
+use crate::challenge::Taken;
 use crate::records::{agreements, blobs, runs};
 
 /// Whose evidence this broker believes.
@@ -37,7 +41,10 @@ impl Broker {
             Err(denial) => return Err(self.refuse(*denial).await),
         };
         let manifests = looked.newest_manifests()?;
-        self.challenges.open(session.run(), session, now);
+        if !self.challenges.open(session.run(), nonce, session, now) {
+            let reason = "several challenges of this run are open already".to_owned();
+            return Err(ServiceError::Unavailable(reason));
+        }
         Ok(FromBroker::Challenged {
             holder: self.card.value().party.clone(),
             nonce,
@@ -54,9 +61,18 @@ impl Broker {
     /// The refusal, which is recorded; or that witnesses or key process do not answer now.
     pub async fn grant(&self, run: RunId, evidence: &Evidence) -> Result<Envelope, ServiceError> {
         let now = self.now();
-        let Some(session) = self.challenges.take(run, now) else {
-            let reason = "no challenge is open for this run: evidence counts once".to_owned();
-            return Err(self.refuse_grant(Code::NotChallenged, reason, run).await);
+        let nonce = self.claimed_nonce(evidence);
+        let session = match self.challenges.take(run, nonce.as_ref(), now) {
+            Taken::Session(session) => session,
+            Taken::OtherNonce => {
+                let reason = "the evidence carries no nonce that is open for this run".to_owned();
+                let code = Code::Evidence(RejectionCode::NotFresh);
+                return Err(self.refuse_grant(code, reason, run).await);
+            }
+            Taken::Nothing => {
+                let reason = "no challenge is open for this run: evidence counts once".to_owned();
+                return Err(self.refuse_grant(Code::NotChallenged, reason, run).await);
+            }
         };
         let collateral = Collateral::none();
         let trust = Trust { roots: &self.appraising.roots, collateral: &collateral };
@@ -159,9 +175,24 @@ impl Broker {
         self.seal_grant(session.map_err(ServiceError::internal)?).await
     }
 
+    /// Which of this broker's nonces evidence says that it answers. Nothing is believed yet: this
+    /// only finds the challenge.
+    fn claimed_nonce(&self, evidence: &Evidence) -> Option<Nonce> {
+        let bytes = evidence.runtime_data.as_slice();
+        let data: RuntimeData = from_canonical(bytes, RuntimeData::MAX_BYTES).ok()?;
+        let own = data.nonces.into_iter().find(|own| own.party == self.card.value().party);
+        own.map(|own| own.nonce)
+    }
+
     /// The key process checks the proof again, unwraps, and seals to the guard.
     async fn seal_grant(&self, session: Session<Recorded>) -> Result<Envelope, ServiceError> {
         let run = session.run();
+        // The proof took time in which somebody may have pressed stop.
+        let looked = self.look_at(session.agreement().agreement().digest()).await?;
+        if let Some(code) = self.ended(&looked) {
+            let reason = format!("since the grant was recorded: {}", code.sentence());
+            return Err(self.refuse_grant(code, reason, run).await);
+        }
         let order = session.seal_order();
         let request = GrantRequest {
             context: order.context.clone(),

@@ -7,12 +7,14 @@ use cordon_govern::document::{DocumentError, check_review};
 use cordon_govern::{Code, Denial, Recognized};
 use cordon_hub::MailboxName;
 use cordon_keystore::ReleaseRequest;
-use cordon_protocol::decision::Verdict;
+use cordon_protocol::agreement::Review;
 use cordon_protocol::entry::Action;
 use cordon_protocol::message::{Mail, ToPerson};
 use cordon_protocol::release::ReviewCopy;
 use cordon_protocol::{Release, ReviewDecision, RunId};
 use cordon_types::Sha256Digest;
+
+use futures_util::stream::{self, StreamExt as _};
 
 use super::{Broker, ServiceError, append};
 use crate::api::Recorded as Answer;
@@ -92,11 +94,6 @@ impl Broker {
                 return Err(self.refuse_document(error, action, Some(agreement), Some(run)).await);
             }
         };
-        if outputs::clearance(self.store.readers(), run).await?.is_some()
-            && review.value().verdict == Verdict::Reject
-        {
-            return Err(ServiceError::NotAllowed("the output is cleared already"));
-        }
         let person = self.person(&review.value().person, None);
         let mut entry = self.entry(person, Action::OutputReviewed, review.digest());
         entry.study = Some(recognized.value().study.clone());
@@ -122,14 +119,20 @@ impl Broker {
     /// Decides every output that can be decided, and finishes every clearance that a crash, silent
     /// witnesses or an unreachable hub left. Says whether something is left to try again.
     pub async fn tend_outputs(&self) -> Result<bool, ServiceError> {
-        let mut again = false;
-        for (run, _) in outputs::undecided(self.store.readers()).await? {
-            again |= !self.tried(run, self.decide(run).await);
-        }
-        for run in outputs::unfinished(self.store.readers()).await? {
-            again |= !self.tried(run, self.finish(run).await);
-        }
-        Ok(again)
+        // Several at once: one that waits for a silent witness keeps no other waiting.
+        let undecided = outputs::undecided(self.store.readers()).await?;
+        let decided = stream::iter(undecided)
+            .map(|(run, _)| async move { self.tried(run, self.decide(run).await) })
+            .buffer_unordered(AT_ONCE)
+            .fold(true, |all, done| async move { all && done })
+            .await;
+        let unfinished = outputs::unfinished(self.store.readers()).await?;
+        let finished = stream::iter(unfinished)
+            .map(|run| async move { self.tried(run, self.finish(run).await) })
+            .buffer_unordered(AT_ONCE)
+            .fold(true, |all, done| async move { all && done })
+            .await;
+        Ok(!(decided && finished))
     }
 
     fn tried(&self, run: RunId, result: Result<(), ServiceError>) -> bool {
@@ -159,6 +162,11 @@ impl Broker {
         let held = outputs::receipt(readers, run).await?;
         let held = held.ok_or(ServiceError::NotFound("receipt"))?;
         let looked = self.look_at(record.context.agreement).await?;
+        let reviews = outputs::reviews(readers, run).await?;
+        if is_reviewed_by_nobody(&looked.recognized, &reviews) {
+            // People look later; witnesses need not be waited for.
+            return Ok(());
+        }
         self.wait_for_witnesses(&looked.recognized).await;
         // Waiting takes time in which people act: what is decided by is looked at after it.
         let (now, looked) = (self.now(), self.look_at(record.context.agreement).await?);
@@ -228,20 +236,38 @@ impl Broker {
         let recognized = looked.recognized;
         let release = match (cleared.release.clone(), closed) {
             (Some(release), _) => release,
-            (None, Some(code)) => {
-                // Closed between decision and release: nothing was opened, and nothing is.
-                let reason = "closed after the decision and before the release".to_owned();
-                let error = DocumentError { code, reason };
-                let agreement = Some(recognized.agreement().digest());
-                let (known, action) = (self.directory(), Action::OutputRefused);
-                let denial = error.deny(&known, action, agreement, Some(run), self.now());
-                return Err(self.refuse_output(run, denial).await);
+            (None, Some(_)) => {
+                return Err(self.refuse_late(&recognized, run, Conflict::Closed).await);
             }
-            (None, None) => self.make_release(&recognized, run, cleared).await?,
+            (None, None) => match self.make_release(&recognized, run, cleared).await {
+                Err(ServiceError::Conflict(conflict @ (Conflict::Closed | Conflict::Reviewed))) => {
+                    return Err(self.refuse_late(&recognized, run, conflict).await);
+                }
+                made => made?,
+            },
         };
         self.send(&recognized, &release).await?;
         self.store.write(move |c| Box::pin(async move { outputs::set_sent(c, run).await })).await?;
         Ok(())
+    }
+
+    /// Stopped or rejected between decision and release: nothing was opened, and nothing is.
+    async fn refuse_late(
+        &self,
+        recognized: &Recognized,
+        run: RunId,
+        conflict: Conflict,
+    ) -> ServiceError {
+        let code = match conflict {
+            Conflict::Reviewed => Code::ReviewRejected,
+            _ => Code::StudyStopped,
+        };
+        let reason = format!("after the decision and before the release: {conflict}");
+        let agreement = Some(recognized.agreement().digest());
+        let (known, action) = (self.directory(), Action::OutputRefused);
+        let error = DocumentError { code, reason };
+        let denial = error.deny(&known, action, agreement, Some(run), self.now());
+        self.refuse_output(run, denial).await
     }
 
     /// Records that an output is not cleared: for good, unless it is the holder's own rules that
@@ -286,6 +312,17 @@ impl Broker {
             agreement: recognized.agreement().signed().envelope().clone(),
             share,
         };
+        // What cannot be taken back waits for the last word: the proof took time in which somebody
+        // may have pressed stop, or rejected the output.
+        let agreement = recognized.agreement().digest();
+        self.store
+            .write(move |c| {
+                Box::pin(async move {
+                    agreements::still_open(c, agreement).await?;
+                    outputs::set_opening(c, run).await
+                })
+            })
+            .await?;
         let shares = self.keys.release(request).await.map_err(ServiceError::Keys)?;
         let release: Signed<Release> =
             session.release(shares, &self.key).map_err(ServiceError::internal)?;
@@ -320,6 +357,14 @@ impl Broker {
 fn is_for_now(code: Code) -> bool {
     matches!(code, Code::WitnessesMissing | Code::LogNotCurrent | Code::ClockSetBack)
 }
+
+/// Whether reviewers have to look, and none has.
+fn is_reviewed_by_nobody(agreement: &Recognized, reviews: &[Signed<ReviewDecision>]) -> bool {
+    reviews.is_empty() && agreement.value().output.review == Review::EachHolder
+}
+
+/// Outputs that are decided about at a time.
+const AT_ONCE: usize = 16;
 
 fn is_a_holders_rule(code: Code) -> bool {
     matches!(code, Code::HolderRule | Code::PolicyError)

@@ -76,7 +76,7 @@ mod tests {
         let mut reader =
             ReaderBuilder::new().has_headers(false).flexible(true).from_reader(whole.as_slice());
         let last = reader.byte_records().last().unwrap().unwrap();
-        last != ["end"].as_slice()
+        last != vec!["end"]
     }
 
     #[test]

@@ -40,12 +40,9 @@ fn decide(stored: Option<&VerifiedCheckpoint>, request: &AddCheckpoint) -> Decis
     witness.decide(stored.map(VerifiedCheckpoint::signed), request, NOW)
 }
 
-fn refused(
-    stored: Option<&VerifiedCheckpoint>,
-    request: &AddCheckpoint,
-) -> (Refusal, Option<EvidenceKind>) {
+fn refused(stored: Option<&VerifiedCheckpoint>, request: &AddCheckpoint) -> (Refusal, bool) {
     match decide(stored, request) {
-        Decision::Refuse { refusal, evidence } => (refusal, evidence.map(|evidence| evidence.kind)),
+        Decision::Refuse { refusal, fork } => (refusal, fork.is_some()),
         Decision::Cosign(cosigned) => panic!("cosigned {cosigned:?}"),
     }
 }
@@ -129,9 +126,9 @@ fn an_unknown_origin_is_404() {
     let key = signing_key(1);
     let root = model_root(&leaf_hashes(5));
     let foreign = LogSigner::new(name("b.example/log"), &key).sign(5, root).expect("a head");
-    let (refusal, evidence) = refused(None, &request(0, &foreign));
+    let (refusal, fork) = refused(None, &request(0, &foreign));
     assert_eq!(refusal, Refusal::UnknownOrigin { origin: name("b.example/log") });
-    assert_eq!((refusal.status(), evidence), (404, None));
+    assert_eq!((refusal.status(), fork), (404, false));
 }
 
 #[test]
@@ -139,9 +136,9 @@ fn a_head_that_the_log_did_not_sign_is_403() {
     let stranger = signing_key(2);
     let root = model_root(&leaf_hashes(5));
     let forged = LogSigner::new(name("a.example/log"), &stranger).sign(5, root).expect("a head");
-    let (refusal, evidence) = refused(None, &request(0, &forged));
+    let (refusal, fork) = refused(None, &request(0, &forged));
     assert_eq!(refusal, Refusal::NotSigned { origin: name("a.example/log") });
-    assert_eq!((refusal.status(), evidence), (403, None));
+    assert_eq!((refusal.status(), fork), (403, false));
 }
 
 #[test]
@@ -150,9 +147,9 @@ fn one_bad_signature_of_a_trusted_key_is_403() {
     let line = head(6).signed().note().signatures()[0].to_string();
     let note = format!("{}{line}", new.signed());
     let checkpoint = SignedCheckpoint::parse(note.as_bytes()).expect("a checkpoint");
-    let (refusal, evidence) = refused(None, &AddCheckpoint::new(0, Vec::new(), checkpoint));
+    let (refusal, fork) = refused(None, &AddCheckpoint::new(0, Vec::new(), checkpoint));
     assert_eq!(refusal, Refusal::BadSignature { origin: name("a.example/log") });
-    assert_eq!((refusal.status(), evidence), (403, None));
+    assert_eq!((refusal.status(), fork), (403, false));
 }
 
 #[test]
@@ -169,9 +166,9 @@ fn any_trusted_key_of_the_log_suffices() {
 
 #[test]
 fn an_old_size_above_the_new_one_is_400() {
-    let (refusal, evidence) = refused(Some(&head(9)), &request(9, &head(5)));
+    let (refusal, fork) = refused(Some(&head(9)), &request(9, &head(5)));
     assert_eq!(refusal, Refusal::OldSizeAboveSize { old_size: 9, size: 5 });
-    assert_eq!((refusal.status(), evidence), (400, None));
+    assert_eq!((refusal.status(), fork), (400, false));
 }
 
 #[test]
@@ -179,9 +176,9 @@ fn an_old_size_that_is_not_the_stored_one_is_409_and_says_the_stored_one() {
     for (stored, old_size, stored_size) in
         [(Some(head(9)), 5, 9), (Some(head(9)), 0, 9), (None, 5, 0)]
     {
-        let (refusal, evidence) = refused(stored.as_ref(), &request(old_size, &head(12)));
+        let (refusal, fork) = refused(stored.as_ref(), &request(old_size, &head(12)));
         assert_eq!(refusal, Refusal::OldSizeNotStored { old_size, stored_size });
-        assert_eq!(evidence, None);
+        assert!(!fork);
         let answer = refusal.answer();
         assert_eq!((answer.status, answer.content_type), (409, "text/x.tlog.size"));
         assert_eq!(answer.body, format!("{stored_size}\n"));
@@ -208,23 +205,23 @@ fn monitors_find_heads_by_the_digest_of_the_origin() {
 #[test]
 fn size_0_with_a_root_is_422_and_evidence() {
     let text = format!("a.example/log\n0\n{}\n", TreeHash::of_entry(b"x"));
-    let (refusal, evidence) = refused(None, &AddCheckpoint::new(0, Vec::new(), signed_text(&text)));
+    let (refusal, fork) = refused(None, &AddCheckpoint::new(0, Vec::new(), signed_text(&text)));
     assert_eq!(refusal, Refusal::EmptyTreeRoot);
-    assert_eq!((refusal.status(), evidence), (422, Some(EvidenceKind::Fork)));
+    assert_eq!((refusal.status(), fork), (422, true));
 }
 
 #[test]
 fn a_proof_from_size_0_is_422() {
     let request = AddCheckpoint::new(0, hashes(1, 5), head(5).signed().clone());
     for stored in [None, Some(head(0))] {
-        let (refusal, evidence) = refused(stored.as_ref(), &request);
+        let (refusal, fork) = refused(stored.as_ref(), &request);
         assert_eq!(refusal, Refusal::ProofFromEmptyTree { found: 3 });
-        assert_eq!((refusal.status(), evidence), (422, None));
+        assert_eq!((refusal.status(), fork), (422, false));
     }
 }
 
 #[test]
-fn a_proof_that_fails_is_422_and_the_heads_are_kept() {
+fn a_proof_that_fails_is_422_and_shows_nothing() {
     let stored = head(5);
     for (new, hashes) in [
         (head(9), hashes(4, 9)),
@@ -233,33 +230,44 @@ fn a_proof_that_fails_is_422_and_the_heads_are_kept() {
         (head(5), hashes(5, 9)),
     ] {
         let request = AddCheckpoint::new(5, hashes, new.signed().clone());
-        let Decision::Refuse { refusal, evidence } = decide(Some(&stored), &request) else {
-            panic!("cosigned");
-        };
+        let (refusal, fork) = refused(Some(&stored), &request);
         assert!(matches!(refusal, Refusal::Inconsistent(_)), "{refusal:?}");
-        assert_eq!(refusal.status(), 422);
-        let evidence = evidence.expect("kept");
-        assert_eq!(evidence.kind, EvidenceKind::Unproven);
-        assert_eq!(evidence.stored.as_ref(), Some(stored.signed()));
-        assert_eq!(&evidence.offered, new.signed());
+        assert_eq!((refusal.status(), fork), (422, false), "anybody can send that");
     }
 }
 
 #[test]
 fn equal_sizes_with_unequal_roots_are_422_and_evidence() {
     let request = AddCheckpoint::new(5, Vec::new(), forked(5).signed().clone());
-    let (refusal, evidence) = refused(Some(&head(5)), &request);
+    let (refusal, fork) = refused(Some(&head(5)), &request);
     assert_eq!(refusal, Refusal::EqualSizesUnequalRoots { size: 5 });
-    assert_eq!((refusal.status(), evidence), (422, Some(EvidenceKind::Fork)));
+    assert_eq!((refusal.status(), fork), (422, true));
+}
+
+#[test]
+fn a_fork_is_kept_without_what_a_stranger_attached() {
+    let forked_head = forked(5);
+    let text = forked_head.signed().to_string();
+    let stranger_key = signing_key(77);
+    let stranger = witness_signer("stranger", &stranger_key);
+    let line = stranger.cosign_text(forked_head.signed().note().text(), UnixSeconds::new(7));
+    let offered = format!("{text}{}\n", line.to_string().trim_end());
+    let offered = SignedCheckpoint::parse(offered.as_bytes()).unwrap();
+    let request = AddCheckpoint::new(5, Vec::new(), offered);
+    let Decision::Refuse { fork: Some(fork), .. } = decide(Some(&head(5)), &request) else {
+        panic!("no fork");
+    };
+    assert_eq!(&fork.offered, forked_head.signed());
+    assert_eq!(fork.stored.as_ref(), Some(head(5).signed()));
 }
 
 #[test]
 fn a_fork_is_kept_even_if_the_request_fails_earlier() {
     // The log says a wrong old size, but shows another root for the size cosigned last.
     let request = AddCheckpoint::new(3, hashes(3, 5), forked(5).signed().clone());
-    let (refusal, evidence) = refused(Some(&head(5)), &request);
+    let (refusal, fork) = refused(Some(&head(5)), &request);
     assert_eq!(refusal, Refusal::OldSizeNotStored { old_size: 3, stored_size: 5 });
-    assert_eq!(evidence, Some(EvidenceKind::Fork));
+    assert!(fork);
 }
 
 #[test]

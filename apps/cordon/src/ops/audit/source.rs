@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use reqwest::{StatusCode, Url};
 use tokio::runtime::Runtime;
 
@@ -50,9 +50,10 @@ pub(super) fn with_files<T: Send>(
             work(&mut Files(Box::new(|path| read_file(&folder.join(path)))))
         }
         LogSource::Url(url) => {
+            let base = address(url)?;
             // A thread of its own, so that callers may stand in a runtime or not.
             let fetch = || {
-                let fetcher = Fetcher::new(url)?;
+                let fetcher = Fetcher::new(base)?;
                 work(&mut Files(Box::new(|path| fetcher.read(path))))
             };
             let ended = std::thread::scope(|scope| scope.spawn(fetch).join());
@@ -83,6 +84,20 @@ fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
+/// An address that may be read: https, or this machine.
+fn address(url: &str) -> io::Result<Url> {
+    let wrong = |why| io::Error::new(io::ErrorKind::InvalidInput, format!("`{url}` {why}"));
+    let base = Url::parse(url).map_err(|_| wrong("is no URL"))?;
+    let host = base.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let loopback = address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    match base.scheme() {
+        "https" => Ok(base),
+        "http" if loopback => Ok(base),
+        _ => Err(wrong("cannot be used: expected https, or http on this machine")),
+    }
+}
+
 struct Fetcher {
     runtime: Runtime,
     client: reqwest::Client,
@@ -90,23 +105,19 @@ struct Fetcher {
 }
 
 impl Fetcher {
-    fn new(url: &str) -> Result<Self> {
-        let base = Url::parse(url).with_context(|| format!("`{url}` is no URL"))?;
-        let host = base.host_str().unwrap_or_default();
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        let loopback = address.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    fn new(base: Url) -> io::Result<Self> {
         let builder = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(DEADLINE);
         let builder = match base.scheme() {
             "https" => builder.https_only(true),
-            "http" if loopback => builder.no_proxy().tls_certs_only([]),
-            _ => bail!("`{url}` cannot be used: expected https, or http on this machine"),
+            // Checked to be on this machine.
+            _ => builder.no_proxy().tls_certs_only([]),
         };
         Ok(Self {
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
-            client: builder.build()?,
-            base: url.trim_end_matches('/').to_owned(),
+            client: builder.build().map_err(io::Error::other)?,
+            base: base.as_str().trim_end_matches('/').to_owned(),
         })
     }
 
