@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use cordon_crypto::canonical::to_canonical;
 use cordon_crypto::dsse::{Document as _, Envelope, Signed};
 use cordon_crypto::{
     AeadKey, Label, Random, SealedBox, SigningKey, commitment, mac, sha256, xor_split,
@@ -15,7 +14,6 @@ use cordon_protocol::release::{
 };
 use cordon_protocol::{Receipt, V1};
 use cordon_types::{PartyId, Secret, Sha256Digest};
-use zeroize::Zeroizing;
 
 use crate::failure::Code;
 use crate::order::Order;
@@ -44,6 +42,8 @@ pub(crate) fn seal(
     let (agreement, run) = (&order.agreement, order.run);
     // 1. The document, with a salt that makes its commitment say nothing.
     let salt = random.nonce();
+    let mut gates: Vec<String> = passed.verdicts.iter().map(|v| v.rule.clone()).collect();
+    gates.sort();
     let document = ResultDocument {
         v: V1,
         run,
@@ -51,12 +51,12 @@ pub(crate) fn seal(
         assurance,
         salt,
         table: passed.table,
+        verdicts: passed.verdicts,
+        padding: String::new(),
     };
-    let document = Zeroizing::new(to_canonical(&document).map_err(|_| Code::OutputMalformed)?);
     let most = usize::try_from(agreement.output.max_bytes).unwrap_or(usize::MAX);
-    if document.len() > most.min(ResultDocument::MAX_BYTES) {
-        return Err(Code::OutputTooLarge);
-    }
+    let document = document.to_padded(most.min(ResultDocument::MAX_BYTES));
+    let document = document.map_err(|_| Code::OutputMalformed)?.ok_or(Code::OutputTooLarge)?;
     let salt = Secret::from_bytes(*salt.as_bytes());
     let committed = mac(&salt, Label::ReceiptCommitment, &[&document]);
 
@@ -81,7 +81,7 @@ pub(crate) fn seal(
         commitment: Sha256Digest::from_bytes(committed),
         key_commitment: commitment(&key),
         shares: listed.collect(),
-        verdicts: passed.verdicts,
+        gates,
     };
     Ok(Sealed { outcome, bytes, shares, reviews })
 }

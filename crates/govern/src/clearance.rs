@@ -227,9 +227,7 @@ impl Session<Reviewed> {
             rejected: matches!(facts.standing, crate::approval::Standing::Rejected { .. }),
             study_stopped: facts.study_stopped,
             sealed: sealed.is_some(),
-            gates: sealed.map_or_else(Vec::new, |sealed| {
-                sealed.verdicts.iter().map(|verdict| verdict.rule.clone()).collect()
-            }),
+            gates: sealed.map_or_else(Vec::new, |sealed| sealed.gates.clone()),
             size_bytes: sealed.map_or(0, |sealed| sealed.size_bytes),
             reviews: self.state.reviews.len(),
             review_rejected: false, // then there is no reviewed session

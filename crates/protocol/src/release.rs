@@ -1,12 +1,13 @@
 //! Results on their way out: the guard's receipt, each broker's clearance, and what the
 //! recipient needs to open the result.
 
-use cordon_crypto::SealedBox;
 use cordon_crypto::dsse::Document;
+use cordon_crypto::{SealedBox, canonical};
 use cordon_types::{
     Base64Bytes, DatasetId, Milliseconds, Nonce, PartyId, PersonId, Sha256Digest, UnixSeconds,
 };
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::V1;
 use crate::run::RunId;
@@ -93,8 +94,9 @@ pub struct SealedOutcome {
     pub key_commitment: Sha256Digest,
     /// Digest of each holder's sealed share, sorted by holder.
     pub shares: Vec<ReceiptShare>,
-    /// What the gate checked and did.
-    pub verdicts: Vec<GateVerdict>,
+    /// The rules by which the gate judged, sorted. What they did stands in the result: before
+    /// anybody has cleared it, not even a number of rows leaves.
+    pub gates: Vec<String>,
 }
 
 /// A holder's share, by digest.
@@ -198,7 +200,35 @@ pub struct ResultDocument {
     pub salt: Nonce,
     /// The checked table.
     pub table: crate::table::ResultTable,
+    /// What the gate did.
+    pub verdicts: Vec<GateVerdict>,
+    /// Zeros up to a size that many results share: the sealed size is public before clearance.
+    pub padding: String,
 }
+
+impl ResultDocument {
+    /// The canonical bytes, padded to a power of two of at least 4 KiB, or to `most` if that is
+    /// less. `None` if even without padding there are more than `most`.
+    ///
+    /// # Errors
+    /// If it has no canonical form.
+    pub fn to_padded(
+        mut self,
+        most: usize,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, canonical::CanonicalError> {
+        self.padding.clear();
+        let bytes = Zeroizing::new(canonical::to_canonical(&self)?);
+        if bytes.len() > most {
+            return Ok(None);
+        }
+        let wanted = bytes.len().next_power_of_two().max(SMALLEST_RESULT).min(most);
+        self.padding = "0".repeat(wanted - bytes.len());
+        canonical::to_canonical(&self).map(Zeroizing::new).map(Some)
+    }
+}
+
+/// Results of a few hundred cells look alike.
+const SMALLEST_RESULT: usize = 4096;
 
 impl Document for ResultDocument {
     const PAYLOAD_TYPE: &'static str = "application/vnd.cordon.result.v1+json";
@@ -213,4 +243,42 @@ pub enum Assurance {
     None,
     /// Hardware evidence was verified.
     Hardware,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::{Cell, ResultTable};
+
+    fn document(rows: usize) -> ResultDocument {
+        let digest = Sha256Digest::from_bytes([1; 32]);
+        ResultDocument {
+            v: V1,
+            run: RunId(digest),
+            agreement: digest,
+            assurance: Assurance::None,
+            salt: Nonce::from_bytes([2; 32]),
+            table: ResultTable { columns: Vec::new(), rows: vec![vec![Cell::Integer(7)]; rows] },
+            verdicts: Vec::new(),
+            padding: String::new(),
+        }
+    }
+
+    #[test]
+    fn results_of_different_sizes_look_alike_until_they_are_opened() {
+        let size = |rows, most| document(rows).to_padded(most).unwrap().map(|bytes| bytes.len());
+        let most = ResultDocument::MAX_BYTES;
+        assert_eq!([size(0, most), size(1, most), size(100, most)], [Some(4096); 3]);
+        assert_eq!(size(2000, most), Some(32_768));
+        // An agreement may allow less.
+        assert_eq!(size(100, 3000), Some(3000));
+        assert_eq!(size(2000, 3000), None);
+    }
+
+    #[test]
+    fn what_was_padded_reads_back() {
+        let bytes = document(5).to_padded(ResultDocument::MAX_BYTES).unwrap().unwrap();
+        let read: ResultDocument = canonical::from_canonical(&bytes, bytes.len()).unwrap();
+        assert_eq!(ResultDocument { padding: String::new(), ..read }, document(5));
+    }
 }

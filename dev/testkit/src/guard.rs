@@ -11,8 +11,8 @@ use cordon_crypto::{
 use cordon_protocol::evidence::{Evidence, PartyNonce, RuntimeData, SandboxLevel};
 use cordon_protocol::message::{FromBroker, ToBroker};
 use cordon_protocol::release::{
-    Assurance, GateVerdict, Outcome, Receipt, ReceiptGrant, ReceiptInput, ReceiptShare,
-    ResultDocument, ReviewCopy, SealedOutcome,
+    Assurance, Outcome, Receipt, ReceiptGrant, ReceiptInput, ReceiptShare, ResultDocument,
+    ReviewCopy, SealedOutcome,
 };
 use cordon_protocol::run::ParameterValue;
 use cordon_protocol::table::ResultTable;
@@ -215,6 +215,8 @@ impl Guard {
             assurance: Assurance::None,
             salt: nonce(),
             table: ResultTable { columns: Vec::new(), rows: Vec::new() },
+            verdicts: Vec::new(),
+            padding: String::new(),
         };
         let plain = canonical::to_canonical(&document)?;
         let key = random.secret();
@@ -250,7 +252,7 @@ impl Guard {
                     share: share.digest(),
                 })
                 .collect(),
-            verdicts: vec![GateVerdict { rule: "cell_size".into(), checked: 0, suppressed: 0 }],
+            gates: vec!["cell_size".into()],
         });
         let receipt = self.receipt(grants, outcome)?;
         Ok(Delivery { receipt, sealed, shares, reviews })

@@ -23,6 +23,7 @@ use cordon_protocol::{Stop, V1};
 use cordon_types::{ColumnName, Milliseconds, PartyId, StudyId};
 use futures_util::future::BoxFuture;
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use crate::guard::Guard;
 use crate::holder::{Holder, nonce};
@@ -58,6 +59,15 @@ impl Direct {
         self.lock().insert(party.clone(), Reached::Elsewhere(broker));
     }
 
+    /// Lets a broker answer only when the sender says `true`: nobody notices before that.
+    pub fn hold(&self, party: &PartyId, broker: &Arc<Broker>) -> watch::Sender<bool> {
+        let (open, opened) = watch::channel(false);
+        let there = Self::default();
+        there.add(party, broker);
+        self.add_elsewhere(party, Arc::new(Slow { there, opened }));
+        open
+    }
+
     /// Makes a broker silent.
     pub fn remove(&self, party: &PartyId) {
         self.lock().remove(party);
@@ -77,6 +87,26 @@ impl Direct {
             Reached::Here(broker) => mail::respond(&*broker.upgrade()?, message).await,
             Reached::Elsewhere(broker) => broker.ask(party, message).await.ok(),
         }
+    }
+}
+
+/// A broker whose answers are held back.
+struct Slow {
+    there: Direct,
+    opened: watch::Receiver<bool>,
+}
+
+impl Peers for Slow {
+    fn ask<'a>(
+        &'a self,
+        party: &'a PartyId,
+        message: ToBroker,
+    ) -> BoxFuture<'a, Result<FromBroker, PeerError>> {
+        Box::pin(async move {
+            // An error means that the test is over.
+            let _ = self.opened.clone().wait_for(|open| *open).await;
+            self.there.ask(party, message).await
+        })
     }
 }
 

@@ -115,7 +115,8 @@ impl<'a> Collector<'a> {
             Value::Sum(index) => {
                 let kind = self.query.sums.get(index).ok_or_else(internal)?.kind;
                 match add_up(parts, index)? {
-                    Total::Exact(sum) => decimal(sum, scale(kind)).ok_or_else(too_large),
+                    // Like a sum of floats that is none: whether it fits says something of values.
+                    Total::Exact(sum) => Ok(decimal(sum, scale(kind)).unwrap_or(Cell::Null)),
                     Total::Float(sum) => Ok(float(sum)),
                 }
             }

@@ -83,6 +83,8 @@ mod tests {
             assurance: Assurance::None,
             salt: Nonce::from_bytes(SALT),
             table: ResultTable { columns: Vec::new(), rows: Vec::new() },
+            verdicts: Vec::new(),
+            padding: String::new(),
         }
     }
 
@@ -101,7 +103,7 @@ mod tests {
             commitment: Sha256Digest::from_bytes(mac(&salt, Label::ReceiptCommitment, &[&bytes])),
             key_commitment: commitment(&Secret::from_bytes([6; 32])),
             shares: Vec::new(),
-            verdicts: Vec::new(),
+            gates: Vec::new(),
         };
         let context: [&[u8]; 2] = [committed.run.0.as_bytes(), outcome.sealed.as_bytes()];
         let copy = canonical::to_canonical(shown).unwrap();

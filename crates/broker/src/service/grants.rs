@@ -61,12 +61,17 @@ impl Broker {
     /// The refusal, which is recorded; or that witnesses or key process do not answer now.
     pub async fn grant(&self, run: RunId, evidence: &Evidence) -> Result<Envelope, ServiceError> {
         let now = self.now();
-        let nonce = self.claimed_nonce(evidence);
-        let session = match self.challenges.take(run, nonce.as_ref(), now) {
+        let claimed = self.claimed(evidence);
+        let nonce = claimed.as_ref().and_then(|(_, nonce)| nonce.as_ref());
+        let session = match self.challenges.take(run, nonce, now) {
             Taken::Session(session) => session,
             Taken::OtherNonce => {
                 let reason = "the evidence carries no nonce that is open for this run".to_owned();
-                let code = Code::Evidence(RejectionCode::NotFresh);
+                let other_run = claimed.is_some_and(|(claimed, _)| claimed != run);
+                let code = Code::Evidence(match other_run {
+                    true => RejectionCode::WrongRun,
+                    false => RejectionCode::NotFresh,
+                });
                 return Err(self.refuse_grant(code, reason, run).await);
             }
             Taken::Nothing => {
@@ -175,13 +180,13 @@ impl Broker {
         self.seal_grant(session.map_err(ServiceError::internal)?).await
     }
 
-    /// Which of this broker's nonces evidence says that it answers. Nothing is believed yet: this
-    /// only finds the challenge.
-    fn claimed_nonce(&self, evidence: &Evidence) -> Option<Nonce> {
+    /// Of which run evidence says that it is, and which of this broker's nonces it answers. Nothing
+    /// is believed yet: this only finds the challenge.
+    fn claimed(&self, evidence: &Evidence) -> Option<(RunId, Option<Nonce>)> {
         let bytes = evidence.runtime_data.as_slice();
         let data: RuntimeData = from_canonical(bytes, RuntimeData::MAX_BYTES).ok()?;
         let own = data.nonces.into_iter().find(|own| own.party == self.card.value().party);
-        own.map(|own| own.nonce)
+        Some((data.run, own.map(|own| own.nonce)))
     }
 
     /// The key process checks the proof again, unwraps, and seals to the guard.

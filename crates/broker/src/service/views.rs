@@ -116,9 +116,6 @@ impl Broker {
             None => (RunState::Granted, "ok".to_owned()),
             Some(held) => match &held.receipt.value().outcome {
                 Outcome::Failed { code } => (RunState::Failed, code.clone()),
-                Outcome::Sealed(_) if outputs::clearance(readers, run).await?.is_some() => {
-                    (RunState::Cleared, "ok".to_owned())
-                }
                 Outcome::Sealed(_) => self.held_state(run).await?,
             },
         };
@@ -133,15 +130,22 @@ impl Broker {
 
     async fn held_state(&self, run: RunId) -> Result<(RunState, String), ServiceError> {
         use cordon_protocol::decision::Verdict;
-        let reviews = outputs::reviews(self.store.readers(), run).await?;
+        let readers = self.store.readers();
+        let clearance = outputs::clearance(readers, run).await?;
+        if clearance.as_ref().is_some_and(|cleared| cleared.release.is_some()) {
+            return Ok((RunState::Cleared, "ok".to_owned()));
+        }
+        let reviews = outputs::reviews(readers, run).await?;
         if reviews.iter().any(|review| review.value().verdict == Verdict::Reject) {
             return Ok((RunState::Withheld, "withheld_by_reviewer".to_owned()));
         }
         // Stopped, expired: it is never cleared.
-        if let Some(code) = outputs::refused(self.store.readers(), run).await? {
+        if let Some(code) = outputs::refused(readers, run).await? {
             return Ok((RunState::Withheld, code));
         }
-        Ok((RunState::Held, "waits_for_review".to_owned()))
+        let waits_for =
+            if clearance.is_some() { "waits_for_witnesses" } else { "waits_for_review" };
+        Ok((RunState::Held, waits_for.to_owned()))
     }
 
     /// The release of a run, once it is made.

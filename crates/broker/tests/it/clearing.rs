@@ -203,3 +203,26 @@ async fn a_failed_run_is_recorded_and_releases_nothing() {
     assert_eq!((view.state, view.code.as_str()), (RunState::Failed, "gate_small_cells"));
     assert!(world.broker(0).release(guard.run()).await.unwrap().is_none());
 }
+
+/// A clearance takes effect when its entry is cosigned; a stop until then is in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_cosignatures_are_awaited_holds_the_output_back() {
+    let world = World::start().await.unwrap();
+    let terms = Terms { review: Review::EachHolder, ..Terms::default() };
+    let (guard, delivery) = delivered(&world, terms).await;
+    let witness = &world.holders[2].party;
+    let witness = world.direct.hold(witness, world.broker(2));
+    review(&world, 0, &guard, &delivery, Verdict::Approve).await.unwrap();
+    let entries = world.holders[0].folder.join("log/tile/entries/000.p");
+    let cleared = async || {
+        let files = std::fs::read_dir(&entries)?;
+        let bundles = files.map(|file| std::fs::read(file?.path()));
+        let bundles = bundles.collect::<std::io::Result<Vec<_>>>()?;
+        Ok(bundles.iter().any(|bytes| bytes.windows(14).any(|part| part == b"output.cleared")))
+    };
+    world.until("the clearance is recorded", cleared).await.unwrap();
+    world.stop_study(0, &guard.agreement.value().study).await.unwrap();
+    witness.send_replace(true);
+    wait_for(&world, 0, &guard, RunState::Withheld).await;
+    assert!(world.broker(0).release(guard.run()).await.unwrap().is_none());
+}

@@ -253,3 +253,50 @@ async fn silent_witnesses_mean_no_keys_and_nothing_lost() {
     let guard = world.guard(&agreement).unwrap();
     guard.attest(&world).await.unwrap();
 }
+
+/// A proof takes as long as witnesses take: who presses stop meanwhile is heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_while_cosignatures_are_awaited_holds_the_keys_back() {
+    let world = World::start().await.unwrap();
+    let agreement = world.agree(Terms::default()).await.unwrap();
+    // All that is in the log by now is cosigned, and every witness has answered.
+    world.guard(&agreement).unwrap().attest(&world).await.unwrap();
+    let guard = world.guard(&agreement).unwrap();
+    let evidence =
+        guard.evidence(&guard.runtime_data(guard.challenge(&world).await.unwrap())).unwrap();
+    let (party, witness) = (&world.holders[0].party, &world.holders[2].party);
+    let witness = world.direct.hold(witness, world.broker(2));
+    let stop = async {
+        let recorded = async || {
+            let view = world.broker(0).agreement(agreement.digest()).await?;
+            Ok(view.runs == 2)
+        };
+        world.until("the grant is recorded", recorded).await?;
+        world.stop_study(0, &agreement.value().study).await.unwrap();
+        witness.send_replace(true);
+        anyhow::Ok(())
+    };
+    let (asked, stopped) = tokio::join!(guard.ask_grant(&world, party, &evidence), stop);
+    assert_eq!(code_of(asked).await, "study_stopped");
+    stopped.unwrap();
+}
+
+/// Run requests are public: whoever has one can ask for challenges and send evidence, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_with_the_run_request_voids_no_nonce() {
+    let world = World::start().await.unwrap();
+    let agreement = world.agree(Terms::default()).await.unwrap();
+    let guard = world.guard(&agreement).unwrap();
+    let evidence =
+        guard.evidence(&guard.runtime_data(guard.challenge(&world).await.unwrap())).unwrap();
+    let party = &world.holders[0].party;
+
+    let stranger = Guard::for_request(&world, &agreement, guard.request.clone()).unwrap();
+    for _ in 0..20 {
+        let _ = stranger.challenge(&world).await;
+    }
+    let mut junk = evidence.clone();
+    junk.runtime_data = b"junk".to_vec().into();
+    assert_eq!(code_of(stranger.ask_grant(&world, party, &junk).await).await, "not_fresh");
+    guard.ask_grant(&world, party, &evidence).await.unwrap();
+}

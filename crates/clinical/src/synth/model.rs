@@ -322,6 +322,9 @@ impl Life {
         chart.labs.retain(|lab| lab.at.day < end);
         chart.orders.retain(|order| order.day < end);
         chart.conditions.retain(|condition| condition.onset < end);
+        for visit in &mut chart.visits {
+            visit.end.day = visit.end.day.min(end);
+        }
         chart.visits.sort_by_key(|visit| (visit.start.day, visit.start.minute));
         chart.labs.sort_by_key(|lab| (lab.at.day, lab.at.minute));
         chart.orders.sort_by_key(|order| order.day);

@@ -181,8 +181,9 @@ impl Writer<'_> {
             period.plain("end", Date(visit.end.day));
         });
         o.plain("created", Date(visit.end.day + 7));
-        o.reference("insurer", "Organization/synthetic-payer");
-        o.reference("provider", format_args!("Organization/{}", self.site));
+        // By name: there are no records of organisations and coverage to refer to.
+        o.object("insurer", |insurer| insurer.plain("display", "Synthetic payer"));
+        o.object("provider", |provider| provider.text("display", self.site));
         o.plain("outcome", "complete");
         o.only("diagnosis", |diagnosis| {
             diagnosis.bare("sequence", 1);
@@ -194,7 +195,8 @@ impl Writer<'_> {
         });
         o.only("insurance", |insurance| {
             insurance.bare("focal", true);
-            insurance.reference("coverage", format_args!("Coverage/{}", self.patient));
+            insurance
+                .object("coverage", |coverage| coverage.plain("display", "Synthetic coverage"));
         });
         o.objects("item", claim.lines.iter().enumerate(), |item, (index, line)| {
             item.bare("sequence", index + 1);

@@ -40,7 +40,7 @@ pub struct Planted {
     pub control_hazard_per_year: String,
     /// Change of HbA1c by metformin, in percentage points.
     pub metformin_effect_on_hba1c: String,
-    /// Probability of a readmission within 30 days.
+    /// Probability that a readmission follows a first stay within 30 days; none follows that one.
     pub readmission_rate: String,
     /// Probability of being known to a second site.
     pub shared_rate: String,

@@ -1,8 +1,6 @@
 use cordon_crypto::SigningKey;
 use cordon_protocol::grant::GrantedDataset;
-use cordon_protocol::release::{
-    GateVerdict, ReceiptGrant, ReceiptInput, ReceiptShare, SealedOutcome,
-};
+use cordon_protocol::release::{ReceiptGrant, ReceiptInput, ReceiptShare, SealedOutcome};
 use cordon_types::{Milliseconds, Nonce};
 
 use super::*;
@@ -66,7 +64,7 @@ fn receipt() -> Receipt {
             commitment: sha256(&[b"commitment"]),
             key_commitment: sha256(&[b"key"]),
             shares: HOSPITALS.map(share).to_vec(),
-            verdicts: vec![GateVerdict { rule: "cell_size".to_owned(), checked: 3, suppressed: 0 }],
+            gates: vec!["cell_size".to_owned()],
         }),
         worker_ms: Milliseconds::new(40),
         bytes_read: 4_000,
@@ -308,7 +306,7 @@ fn reviewed_of(change: fn(&mut Receipt), share: Option<SealedBox>) -> Session<Re
 #[test]
 fn what_the_gates_did_not_pass_is_not_cleared() {
     let own = || Some(share_of(HOSPITALS[0]));
-    let without_gate = reviewed_of(|r| sealed(r).verdicts.clear(), own());
+    let without_gate = reviewed_of(|r| sealed(r).gates.clear(), own());
     denied(permit(without_gate, |_| {}, NOW), Code::GateMissing);
     let too_large = reviewed_of(|r| sealed(r).size_bytes = 16 * 1024 + 4_097, own());
     denied(permit(too_large, |_| {}, NOW), Code::OutputTooLarge);

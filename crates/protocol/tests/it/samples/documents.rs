@@ -407,7 +407,7 @@ pub fn sealed_outcome() -> Outcome {
         commitment: digest(0x72),
         key_commitment: digest(0x73),
         shares: vec![ReceiptShare { holder: party(), share: sealed(Label::ShareBox, 4).digest() }],
-        verdicts: vec![GateVerdict { rule: "min_cell".into(), checked: 24, suppressed: 2 }],
+        gates: vec!["cell_size".into()],
     })
 }
 
@@ -436,6 +436,8 @@ fn result() -> ResultDocument {
                 vec![Cell::Boolean(false), Cell::Suppressed, Cell::Null, Cell::Null],
             ],
         },
+        verdicts: vec![GateVerdict { rule: "cell_size".into(), checked: 24, suppressed: 2 }],
+        padding: "000".into(),
     }
 }
 
