@@ -158,8 +158,12 @@ fn tables_fit(agreement: &Agreement) -> bool {
             agreed.is_some_and(|agreed| columns.iter().all(|column| agreed.contains(column)))
         })
     });
+    // A sealed table under two names would be two tables to the engine.
+    let mut named = BTreeSet::new();
+    let named_once = program.tables.values().flatten().all(|source| named.insert(source));
     !program.tables.is_empty()
         && tables_agreed
+        && named_once
         && program.touched.keys().eq(program.tables.keys())
         && touched_agreed
 }

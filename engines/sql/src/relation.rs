@@ -32,6 +32,8 @@ pub(crate) struct Relation {
     pub(crate) person: Column,
     /// Type of the subject column: pseudonyms of two types are never the same patient.
     subject_type: DataType,
+    /// The sealed tables that it comes from.
+    sealed: BTreeSet<TableName>,
 }
 
 /// What a column of our plan is.
@@ -220,14 +222,15 @@ impl<'a> Translator<'a> {
             origin: Origin::Engine,
         };
         columns.push(self.learn(&alias, HOLDER_COLUMN, holder));
-        self.named.insert(name);
+        self.named.insert(name.clone());
         let source = provider_as_source(Arc::clone(sealed) as _);
         let plan = LogicalPlanBuilder::scan(alias.clone(), source, None)
             .and_then(LogicalPlanBuilder::build)
             .map_err(|error| Failure::planning(&error))?;
         let holder_index = Column::new(Some(alias.clone()), HOLDER_INDEX_COLUMN);
         let person = Column::new(Some(alias), PERSON_COLUMN);
-        Ok(Relation { plan, columns, holder_index, person, subject_type })
+        let sealed = BTreeSet::from([name]);
+        Ok(Relation { plan, columns, holder_index, person, subject_type, sealed })
     }
 
     /// A projection makes no node in our plan: its expressions replace its columns above it.
@@ -289,8 +292,9 @@ impl<'a> Translator<'a> {
             .and_then(LogicalPlanBuilder::build)
             .map_err(|error| Failure::planning(&error))?;
         let columns = left.columns.into_iter().chain(right.columns).collect();
-        let Relation { holder_index, person, subject_type, .. } = left;
-        let joined = Relation { plan, columns, holder_index, person, subject_type };
+        let Relation { holder_index, person, subject_type, mut sealed, .. } = left;
+        sealed.extend(right.sealed);
+        let joined = Relation { plan, columns, holder_index, person, subject_type, sealed };
 
         let pairs: Vec<Expr> = join.on.iter().map(|(l, r)| l.clone().eq(r.clone())).collect();
         let conditions = pairs.iter().chain(join.filter.iter().flat_map(split_conjunction));
@@ -341,6 +345,16 @@ impl<'a> Translator<'a> {
         if inputs.iter().any(|(input, _)| input.subject_type != subject_type) {
             return Err(Failure::shape("the parts of a union name patients by different types"));
         }
+        // INVARIANT: no row is in two parts. A tag in each part would make groups that differ in
+        // what one condition leaves out, down to one patient, and each of them large.
+        let mut sealed = BTreeSet::new();
+        for name in inputs.iter().flat_map(|(input, _)| &input.sealed) {
+            if !sealed.insert(name.clone()) {
+                return Err(Failure::shape(format!(
+                    "table `{name}` is in more than one part of a union: put it into one, with OR"
+                )));
+            }
+        }
         let mut columns = Vec::new();
         let mut projected: Vec<Vec<Expr>> = vec![Vec::new(); inputs.len()];
         for (position, field) in union.schema.fields().iter().enumerate() {
@@ -364,7 +378,7 @@ impl<'a> Translator<'a> {
             .map_err(|error| Failure::planning(&error))?;
         let holder_index = Column::new(Some(alias.clone()), HOLDER_INDEX_COLUMN);
         let person = Column::new(Some(alias), PERSON_COLUMN);
-        Ok(Relation { plan, columns, holder_index, person, subject_type })
+        Ok(Relation { plan, columns, holder_index, person, subject_type, sealed })
     }
 
     /// What a column of a union is, from what it is in the parts.

@@ -132,7 +132,9 @@ fn write_output(out: &mut String, agreement: &Agreement) -> fmt::Result {
     line(out, "smallest cell", format_args!("{} patients", gate.min_cell))?;
     let zeros = match gate.zeros {
         ZeroPolicy::Show => "shown",
-        ZeroPolicy::Suppress => "withheld like small cells",
+        ZeroPolicy::Suppress => {
+            "withheld like small cells; a group that nobody is in has no row either way"
+        }
     };
     line(out, "empty cells", zeros)?;
     if gate.round_to > 1 {

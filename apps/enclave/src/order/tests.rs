@@ -162,7 +162,7 @@ fn a_majority_of_the_others_are_witnesses_and_in_development_perhaps_none() {
 #[test]
 fn tables_and_touched_columns_are_agreed() {
     type Change = fn(&mut Agreement);
-    let changes: [(&str, Change); 9] = [
+    let changes: [(&str, Change); 10] = [
         ("no table", |agreement| {
             agreement.program.tables.clear();
             agreement.program.touched.clear();
@@ -185,6 +185,11 @@ fn tables_and_touched_columns_are_agreed() {
         ("a source of another table", |agreement| {
             let sources = agreement.program.tables.get_mut(&table()).expect("sources");
             sources[0].table = name("observation");
+        }),
+        ("a sealed table under two names", |agreement| {
+            let sources = agreement.program.tables[&table()].clone();
+            agreement.program.tables.insert(name("again"), sources);
+            agreement.program.touched.insert(name("again"), Vec::new());
         }),
         ("nothing touched", |agreement| agreement.program.touched.clear()),
         ("an unknown table touched", |agreement| {

@@ -206,6 +206,7 @@ async fn a_failed_run_is_recorded_and_releases_nothing() {
 
 /// A clearance takes effect when its entry is cosigned; a stop until then is in time.
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "a test looks at what is on the disk")]
 async fn a_stop_while_cosignatures_are_awaited_holds_the_output_back() {
     let world = World::start().await.unwrap();
     let terms = Terms { review: Review::EachHolder, ..Terms::default() };

@@ -108,6 +108,7 @@ fn check_result(program: &Program) -> Result<(), AgreementError> {
 fn check_sources(agreement: &Agreement) -> Result<(), AgreementError> {
     let program = &agreement.program;
     count("program.tables", program.tables.len(), 1..=MAX_TABLES)?;
+    let mut named = BTreeSet::new();
     for (table, sources) in &program.tables {
         let field = format!("program.tables.{table}");
         count(&field, sources.len(), 1..=agreement.holders.len())?;
@@ -125,6 +126,15 @@ fn check_sources(agreement: &Agreement) -> Result<(), AgreementError> {
                     field,
                     "tables of the agreed datasets",
                     format!("`{}` of `{}` of `{}`", source.table, source.dataset, source.holder),
+                ));
+            }
+            // Under two names the engine would take its rows for those of two tables.
+            if !named.insert(source) {
+                return Err(AgreementError::new(
+                    Code::AgreementSources,
+                    field,
+                    "each sealed table under one name",
+                    format!("`{}` of `{}` again", source.table, source.holder),
                 ));
             }
         }

@@ -208,6 +208,10 @@ fn tables_come_from_the_agreed_datasets_and_one_of_each_holder() {
     refused_as(Code::AgreementSources, "program.tables.patient", |a| {
         a.program.tables.get_mut(&patient()).unwrap()[2].holder = name("hospital-d");
     });
+    refused_as(Code::AgreementSources, "program.tables.patient_again", |a| {
+        let sources = a.program.tables[&patient()].clone();
+        a.program.tables.insert(name("patient_again"), sources);
+    });
     refused_as(Code::AgreementList, "program.tables.patient", |a| {
         let sources = a.program.tables.get_mut(&patient()).unwrap();
         sources[1] = sources[0].clone();

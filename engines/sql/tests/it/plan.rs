@@ -26,9 +26,9 @@ const PLANS: &[(&str, &str, &str)] = &[
         "visit: age patient",
     ),
     (
-        "SELECT COUNT(*) AS n FROM (SELECT * FROM visit UNION ALL SELECT * FROM visit) v WHERE seen",
+        "SELECT COUNT(*) AS n FROM (SELECT age, seen FROM visit UNION ALL SELECT value, TRUE FROM lab) v WHERE seen",
         "n:Count",
-        "visit: patient seen",
+        "lab: patient; visit: patient seen",
     ),
     (
         "SELECT code, COUNT(*) AS n FROM visit v JOIN lab l ON v.patient = l.patient GROUP BY code",

@@ -21,7 +21,7 @@ const SHAPES: &[(&str, &str)] = &[
     ("SELECT SUM(x) AS n FROM (SELECT 7 AS x FROM visit) v", "must be of a column"),
     ("SELECT SUM(x) AS n FROM (SELECT days * 7 AS x FROM visit) v", "must be of a column"),
     (
-        "SELECT SUM(x) AS n FROM (SELECT days AS x FROM visit UNION ALL SELECT days * 2 AS x FROM visit) v",
+        "SELECT SUM(x) AS n FROM (SELECT days AS x FROM visit UNION ALL SELECT value * 2 AS x FROM lab) v",
         "must be of a column",
     ),
     ("SELECT SUM(CASE WHEN patient = 'p1' THEN days END) AS n FROM visit", "must be of a column"),
@@ -46,11 +46,11 @@ const SHAPES: &[(&str, &str)] = &[
         "names the patient",
     ),
     (
-        "SELECT COUNT(*) AS n FROM (SELECT patient AS x FROM visit UNION ALL SELECT sex AS x FROM visit) v WHERE x = 'p1'",
+        "SELECT COUNT(*) AS n FROM (SELECT patient AS x FROM visit UNION ALL SELECT code AS x FROM lab) v WHERE x = 'p1'",
         "names the patient",
     ),
     (
-        "SELECT COUNT(*) AS n FROM (SELECT patient AS x FROM visit UNION ALL SELECT patient AS x FROM visit) v WHERE x = 'p1'",
+        "SELECT COUNT(*) AS n FROM (SELECT patient AS x FROM visit UNION ALL SELECT patient AS x FROM lab) v WHERE x = 'p1'",
         "names the patient",
     ),
     // Group keys.
@@ -79,8 +79,17 @@ const SHAPES: &[(&str, &str)] = &[
     ("SELECT COUNT(age) AS a FROM visit", "IS NOT NULL"),
     ("SELECT COUNT(age) AS a FROM visit WHERE age IS NOT NULL OR seen", "IS NOT NULL"),
     (
-        "SELECT COUNT(x) AS n FROM (SELECT age AS x FROM visit WHERE age IS NOT NULL UNION ALL SELECT age AS x FROM visit) v",
+        "SELECT COUNT(x) AS n FROM (SELECT value AS x FROM lab UNION ALL SELECT age AS x FROM visit) v",
         "IS NOT NULL",
+    ),
+    // Groups that differ in one patient.
+    (
+        "SELECT k, SUM(x) AS s, COUNT(DISTINCT p) AS n FROM (SELECT 'a' AS k, days AS x, patient AS p FROM visit UNION ALL SELECT 'b' AS k, days AS x, patient AS p FROM visit WHERE NOT (age = 29)) u GROUP BY k",
+        "`visit` is in more than one part",
+    ),
+    (
+        "SELECT k, COUNT(*) AS n FROM (SELECT 'a' AS k FROM lab UNION ALL SELECT 'b' AS k FROM visit v JOIN lab l ON v.patient = l.patient) u GROUP BY k",
+        "`lab` is in more than one part",
     ),
     // Joins.
     ("SELECT COUNT(*) AS n FROM visit v JOIN lab l ON v.sex = l.code", "by patient"),
