@@ -147,7 +147,12 @@ impl Broker {
     /// Decides and delivers outputs until `stop` changes.
     pub async fn tend(&self, mut stop: watch::Receiver<bool>) {
         loop {
-            let again = match self.tend_outputs().await {
+            // Dropped anywhere, it has left what a crash leaves: the next start goes on from there.
+            let tended = tokio::select! {
+                _ = stop.changed() => return,
+                tended = self.tend_outputs() => tended,
+            };
+            let again = match tended {
                 Ok(again) => again,
                 Err(error) => {
                     tracing::error!(error = %error, "outputs cannot be tended");

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests read and write what programs do")]
 
 mod demo;
+mod kills;
 mod place;
 mod programs;
 mod real_data;

@@ -19,7 +19,7 @@ pub struct Place {
     pub hub: String,
     pub hospitals: Vec<Hospital>,
     researcher: PathBuf,
-    _services: Vec<Service>,
+    services: Vec<Service>,
 }
 
 /// A hospital with its broker.
@@ -85,11 +85,17 @@ impl Place {
             researcher: folder.path().join("researcher.key"),
             hub: hub.first.clone(),
             hospitals,
-            _services: [services, vec![hub]].into_iter().flatten().collect(),
+            services: [services, vec![hub]].into_iter().flatten().collect(),
             folder,
         };
         place.enrol();
         place
+    }
+
+    /// The process of the host.
+    pub fn host(&self) -> Option<u32> {
+        let host = self.services.iter().find(|service| service.first.starts_with("from "));
+        host.map(Service::id)
     }
 
     fn enrol(&self) {

@@ -65,3 +65,31 @@ async fn an_old_backup_cannot_give_back_a_spent_run() {
     let refused = guard.attest(&world).await.unwrap_err().to_string();
     assert!(["log_not_current", "witnesses_missing"].contains(&refused.as_str()), "{refused}");
 }
+
+/// A clearance is in the database and its entry not yet cosigned when the broker ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_finishes_a_clearance_once() {
+    let mut world = World::start().await.unwrap();
+    let agreement = world.agree(Terms::default()).await.unwrap();
+    let guard = world.guard(&agreement).unwrap();
+    let grants = guard.attest(&world).await.unwrap();
+    let delivery = guard.deliver(&grants).unwrap();
+    let witness = world.holders[2].party.clone();
+    let held = world.direct.hold(&witness, world.broker(2));
+    let party = world.holders[0].party.clone();
+    guard.hand_over(&world, &party, &delivery).await.unwrap();
+    let waits = async || Ok(world.broker(0).run(guard.run()).await?.code == "waits_for_witnesses");
+    world.until("the clearance is recorded", waits).await.unwrap();
+    assert!(world.broker(0).release(guard.run()).await.unwrap().is_none());
+    world.stop_broker(0).await.unwrap();
+
+    held.send_replace(true);
+    world.start_broker(0).await.unwrap();
+    let released = async || Ok(world.broker(0).release(guard.run()).await?.is_some());
+    world.until("the release", released).await.unwrap();
+    let first = world.broker(0).release(guard.run()).await.unwrap();
+    world.stop_broker(0).await.unwrap();
+    world.start_broker(0).await.unwrap();
+    assert!(!world.broker(0).tend_outputs().await.unwrap());
+    assert_eq!(world.broker(0).release(guard.run()).await.unwrap(), first);
+}

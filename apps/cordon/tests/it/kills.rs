@@ -1,0 +1,117 @@
+//! Guards that are killed at any moment of a run: a clear error, nothing lost, nothing twice.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::place::{PARTIES, Place};
+use crate::programs::{CORDON, cordon, text};
+
+/// Milliseconds after the guard has started: from its first frame to after its last.
+const MOMENTS: [u64; 12] = [0, 15, 35, 60, 90, 120, 160, 210, 260, 320, 400, 550];
+
+#[test]
+fn a_guard_that_is_killed_at_any_moment_fails_its_run_and_nothing_else() {
+    let place = Place::start();
+    seal_patients(&place);
+    let source =
+        |holder: &&str| json!({ "holder": holder, "dataset": "registry", "table": "patient" });
+    let agreement = place.agree(&json!({
+        "study": "kills", "name": "v1", "title": "How many patients are there?",
+        "purpose": {
+            "statement": "What remains of a run whose guard was killed?",
+            "duo": ["DUO:0000006"], "legal_basis": "GDPR Art. 9(2)(j)", "references": [],
+        },
+        "query": "SELECT COUNT(DISTINCT subject) AS patients FROM patient",
+        "tables": { "patient": PARTIES.iter().map(source).collect::<Vec<_>>() },
+        "approvals": { "persons": 2, "roles": ["steward", "data_protection_officer"] },
+        "review": "gate_suffices", "min_cell": 11, "max_runs": 20,
+    }));
+    let whole = place.result(&agreement);
+
+    let mut ended = BTreeMap::<String, u32>::new();
+    for moment in MOMENTS {
+        let run = place.research(&["run", "start", "--agreement", &agreement]);
+        let run = run["run"].as_str().expect("a run");
+        let guard = place.guard();
+        std::thread::sleep(Duration::from_millis(moment));
+        // It may have ended by itself.
+        let _ = Command::new("kill").args(["-KILL", &guard.to_string()]).status();
+        *ended.entry(watched(&place, run)).or_default() += 1;
+    }
+    // The same question again: same answer, so that nothing was half done.
+    let again = place.result(&agreement);
+    assert_eq!(again["table"], whole["table"]);
+    assert!(ended.get("guard_crashed").is_some_and(|crashed| *crashed >= 4), "{ended:?}");
+    assert!(ended.keys().all(|code| ["guard_crashed", "ok"].contains(&code.as_str())), "{ended:?}");
+
+    for hospital in &place.hospitals {
+        let log = hospital.path("broker/log");
+        let card = hospital.path("broker/card.json");
+        let audited = cordon(&["audit", "show", &log, "--card", &card]);
+        let entries = audited["shown"].as_array().expect("entries");
+        let runs_of = |action: &str| {
+            let permitted =
+                entries.iter().filter(|e| e["action"] == action && e["decision"] == "permit");
+            let mut runs: Vec<&Value> = permitted.map(|entry| &entry["run"]).collect();
+            let all = runs.len();
+            runs.sort_by_key(ToString::to_string);
+            runs.dedup();
+            assert_eq!(runs.len(), all, "{action} twice for one run");
+            all
+        };
+        let good = ended.get("ok").copied().unwrap_or_default() as usize + 2;
+        assert!(runs_of("grant.issued") >= good);
+        assert_eq!(runs_of("output.cleared"), good, "{ended:?}");
+    }
+}
+
+fn seal_patients(place: &Place) {
+    let out = place.folder.path().join("synthetic").display().to_string();
+    let sites = PARTIES.join(",");
+    cordon(&["synth", "--patients", "400", "--seed", "4", "--sites", &sites, "--out", &out]);
+    for hospital in &place.hospitals {
+        let input = format!("{out}/{}", hospital.party);
+        place.seal(hospital, "registry", &["--view", "patient", "--input", &input]);
+    }
+}
+
+/// How a run ended: `ok`, or the code of its failure.
+fn watched(place: &Place, run: &str) -> String {
+    let output = Command::new(CORDON)
+        .args(["--json", "run", "watch", run, "--hub", &place.hub])
+        .output()
+        .expect("it starts");
+    let said = text(&output.stdout) + &text(&output.stderr);
+    if output.status.success() {
+        return "ok".to_owned();
+    }
+    let known = ["guard_crashed", "host_lost", "broker_silent"];
+    let code = known.into_iter().find(|code| said.contains(code));
+    code.map_or(said, str::to_owned)
+}
+
+impl Place {
+    /// The guard that the host runs, once there is one.
+    fn guard(&self) -> u32 {
+        let started = Instant::now();
+        loop {
+            if let Some(guard) = self.host().and_then(child_of) {
+                return guard;
+            }
+            assert!(started.elapsed() < Duration::from_secs(20), "no guard");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// A child of a process, if it has one.
+fn child_of(parent: u32) -> Option<u32> {
+    fs::read_dir(format!("/proc/{parent}/task")).ok()?.find_map(|task| {
+        let text = fs::read_to_string(task.ok()?.path().join("children")).ok()?;
+        text.split_whitespace().next()?.parse().ok()
+    })
+}
