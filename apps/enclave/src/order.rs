@@ -7,15 +7,15 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
+use cordon_crypto::Sha256Writer;
 use cordon_crypto::dsse::{Document as _, Envelope};
-use cordon_crypto::sha256;
 use cordon_protocol::agreement::{DatasetTerms, TableSource};
 use cordon_protocol::frame::{self, MAX_FRAME_BYTES};
 use cordon_protocol::message::ToGuard;
 use cordon_protocol::party::Profile;
 use cordon_protocol::release::ResultDocument;
 use cordon_protocol::{Agreement, RunId, RunRequest};
-use cordon_sandbox::MAX_ENGINE_BYTES;
+use cordon_sandbox::{EngineWriter, MAX_ENGINE_BYTES, SealedEngine};
 use cordon_types::Sha256Digest;
 
 use crate::failure::Code;
@@ -35,35 +35,46 @@ pub(crate) struct Order {
 }
 
 /// Reads what to run, and the engine that the agreement names.
-pub(crate) fn receive(host: &mut impl Read) -> Result<(Order, Vec<u8>), Code> {
+pub(crate) fn receive(host: &mut impl Read) -> Result<(Order, SealedEngine), Code> {
     let start = frame::read_message(host, MAX_START_BYTES).map_err(|_| Code::BadStart)?;
     let ToGuard::Start { agreement, request, engine_size } = start else {
         return Err(Code::BadStart);
     };
     let order = check(&agreement, &request)?;
-    let engine = receive_engine(host, engine_size)?;
-    if sha256(&[&engine]) != order.agreement.program.engine {
-        return Err(Code::WrongEngine);
-    }
+    let engine = receive_engine(host, engine_size, order.agreement.program.engine)?;
     Ok((order, engine))
 }
 
-fn receive_engine(host: &mut impl Read, size: u64) -> Result<Vec<u8>, Code> {
+/// Each part is hashed and put where it will run from: the engine is held once, in a file in memory
+/// that only this process can write until it is sealed.
+fn receive_engine(
+    host: &mut impl Read,
+    size: u64,
+    agreed: Sha256Digest,
+) -> Result<SealedEngine, Code> {
     let size = usize::try_from(size).map_err(|_| Code::WrongEngine)?;
     if size > MAX_ENGINE_BYTES {
         return Err(Code::WrongEngine);
     }
     // Grows with what arrives: an announced size alone takes no memory.
-    let mut engine = Vec::new();
-    while engine.len() < size {
-        let missing = (size - engine.len()).min(MAX_FRAME_BYTES);
+    let mut engine = EngineWriter::new().map_err(|_| Code::WorkerNotStarted)?;
+    let mut digest = Sha256Writer::new();
+    let mut left = size;
+    while left > 0 {
+        let missing = left.min(MAX_FRAME_BYTES);
         let part = frame::read_bytes(host, missing).map_err(|_| Code::BadStart)?;
         if part.is_empty() {
             return Err(Code::BadStart);
         }
-        engine.extend_from_slice(&part);
+        digest.update(&part);
+        engine.write(&part).map_err(|_| Code::WorkerNotStarted)?;
+        left -= part.len();
     }
-    Ok(engine)
+    if digest.finish() != agreed {
+        return Err(Code::WrongEngine);
+    }
+    // Approved bytes that are no program.
+    engine.seal().map_err(|_| Code::WorkerNotStarted)
 }
 
 /// Checks both documents, in this order.

@@ -11,6 +11,7 @@ use cordon_protocol::evidence::{Evidence, PartyNonce, RuntimeData, TeeKind};
 use cordon_protocol::frame;
 use cordon_protocol::message::{FromBroker, FromGuard, Stage, ToBroker};
 use cordon_protocol::release::{Assurance, Outcome, ReceiptGrant, ReceiptInput};
+use cordon_sandbox::SealedEngine;
 use cordon_types::PartyId;
 
 use crate::failure::{Code, Failure};
@@ -71,7 +72,7 @@ pub fn run(
 /// Steps 2 to 7. Whatever happens, worker and keys are gone when this returns.
 fn attempt(
     talk: &mut Talk<'_>,
-    engine: Vec<u8>,
+    engine: SealedEngine,
     attester: Option<&mut dyn Attester>,
     evidence: &mut Option<Evidence>,
     facts: &mut Facts,

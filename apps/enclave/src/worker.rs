@@ -8,7 +8,7 @@ use cordon_protocol::agreement::Agreement;
 use cordon_protocol::evidence::SandboxLevel;
 use cordon_protocol::message::is_detail;
 use cordon_protocol::worker::{FromWorker, Job, PlanReport, ToWorker, WorkerFailure};
-use cordon_sandbox::{ExitCause, Limits, Worker, WorkerSpec};
+use cordon_sandbox::{ExitCause, Limits, SealedEngine, Worker, WorkerSpec};
 
 use crate::failure::{Code, Failure};
 use crate::jobs;
@@ -17,7 +17,7 @@ use crate::talk::{Heard, Talk};
 
 /// Where workers start: the engine, and the confinement that the evidence names.
 pub(crate) struct Workshop {
-    engine: Vec<u8>,
+    engine: SealedEngine,
     level: cordon_sandbox::SandboxLevel,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Confined {
 
 impl Workshop {
     /// Finds out how well a worker can be confined here.
-    pub fn probe(engine: Vec<u8>) -> Result<Self, Code> {
+    pub fn probe(engine: SealedEngine) -> Result<Self, Code> {
         let level = cordon_sandbox::probe().map_err(|_| Code::SandboxUnavailable)?;
         Ok(Self { engine, level })
     }

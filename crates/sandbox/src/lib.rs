@@ -27,7 +27,9 @@
 //!
 //! # Example
 //! ```standalone_crate
-//! use cordon_sandbox::{ExitCause, Limits, WorkerSpec, launcher, probe, start, worker};
+//! use cordon_sandbox::{
+//!     ExitCause, Limits, SealedEngine, WorkerSpec, launcher, probe, start, worker,
+//! };
 //! use std::io::{Read, Write};
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,7 +40,7 @@
 //!         return Ok(());
 //!     }
 //!     let mut worker = start(&WorkerSpec {
-//!         engine: &std::fs::read("/proc/self/exe")?,
+//!         engine: &SealedEngine::of(&std::fs::read("/proc/self/exe")?)?,
 //!         name: "engine",
 //!         level: probe()?,
 //!         limits: Limits {
@@ -62,6 +64,7 @@
 )]
 
 mod confine;
+mod engine;
 mod filesystem;
 mod filter;
 pub mod launcher;
@@ -73,7 +76,8 @@ mod sys;
 mod wire;
 pub mod worker;
 
+pub use engine::{EngineWriter, MAX_ENGINE_BYTES, SealedEngine};
 pub use level::{SandboxLevel, UnknownLevel};
-pub use spec::{Limits, MAX_ENGINE_BYTES, MAX_NAME_BYTES, SandboxError, Stage, WorkerSpec};
+pub use spec::{Limits, MAX_NAME_BYTES, SandboxError, Stage, WorkerSpec};
 pub use start::{Worker, probe, probe_level, start};
 pub use wire::{Exit, ExitCause};

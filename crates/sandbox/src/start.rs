@@ -1,15 +1,12 @@
 //! The guard's side of a worker.
 
+use crate::SandboxLevel;
 use crate::launcher::ARGUMENT;
 use crate::spec::{self, Limits, SandboxError, WorkerSpec};
 use crate::wire::{Exit, ExitCause, Report, Task};
-use crate::{SandboxLevel, sys};
-use std::ffi::CString;
-use std::fs::{File, Permissions};
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -51,8 +48,7 @@ pub fn probe_level(level: SandboxLevel) -> Result<(), SandboxError> {
 pub fn start(spec: &WorkerSpec<'_>) -> Result<Worker, SandboxError> {
     spec.limits.check()?;
     spec::check_name(spec.name)?;
-    spec::check_engine(spec.engine)?;
-    let engine = seal(spec.engine).map_err(SandboxError::Seal)?;
+    let engine = spec.engine.to_owned_fd().map_err(SandboxError::Seal)?;
     let (socket, workers_end) = UnixStream::pair().map_err(SandboxError::Launcher)?;
     let wall = Duration::from_millis(spec.limits.wall_ms);
     // The launcher ends the worker by then, so that no read waits longer; a second net.
@@ -192,16 +188,6 @@ impl Drop for Launcher {
     }
 }
 
-/// Puts the engine into a file in memory that nobody can change any more, nor read: who may not
-/// read its program is not dumped or traced by the kernel's own rule (`would_dump`, fs/exec.c).
-fn seal(engine: &[u8]) -> io::Result<OwnedFd> {
-    let mut file = File::from(sys::memory_file(&CString::from(c"cordon-engine"))?);
-    file.write_all(engine)?;
-    file.set_permissions(Permissions::from_mode(0o111))?;
-    sys::seal(file.as_fd())?;
-    Ok(file.into())
-}
-
 /// How long confining may take; it takes some milliseconds.
 const SETUP: Duration = Duration::from_secs(10);
 
@@ -214,16 +200,6 @@ const PROBE_LIMITS: Limits =
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_sealed_engine_cannot_be_changed_or_unsealed() {
-        let file = File::from(seal(b"\x7fELF and so on").expect("sealed"));
-        let seals =
-            libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
-        assert_eq!(sys::seals(file.as_fd()).expect("seals") & seals, seals);
-        assert!((&file).write_all(b"more").is_err());
-        assert!(file.set_len(0).is_err());
-    }
 
     #[test]
     fn a_program_without_the_hook_is_no_launcher() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use cordon_protocol::frame;
 use cordon_protocol::worker::{FromWorker, Job, PlanReport, ToWorker};
-use cordon_sandbox::{Limits, WorkerSpec, probe, start};
+use cordon_sandbox::{Limits, SealedEngine, WorkerSpec, probe, start};
 
 /// A plan takes milliseconds; an engine that needs longer is stuck.
 const PLAN_DEADLINE: Duration = Duration::from_secs(30);
@@ -17,8 +17,9 @@ const MAX_PLAN_BYTES: usize = 1024 * 1024;
 /// # Errors
 /// If the engine refuses the query; it says what to change, since no data is near.
 pub fn plan(engine: &[u8], job: &Job) -> Result<PlanReport> {
+    let engine = SealedEngine::of(engine).context("cannot start the engine")?;
     let worker = start(&WorkerSpec {
-        engine,
+        engine: &engine,
         name: "engine",
         level: probe()?,
         limits: Limits {

@@ -1,7 +1,7 @@
 //! Honest engines work: threads, memory, clocks, randomness, tokio.
 
 use crate::support::{BEST, LIMITS, Test};
-use cordon_sandbox::{ExitCause, Limits, WorkerSpec, start, worker};
+use cordon_sandbox::{ExitCause, Limits, SealedEngine, WorkerSpec, start, worker};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -81,6 +81,7 @@ fn compute() -> String {
 
 fn works() {
     let engine = fs::read("/proc/self/exe").expect("this program");
+    let engine = SealedEngine::of(&engine).expect("an engine");
     let limits = Limits { memory_bytes: 1 << 30, threads: 128, ..LIMITS };
     let mut worker =
         start(&WorkerSpec { engine: &engine, name: NAME, limits, level: *BEST }).expect("a worker");

@@ -1,7 +1,9 @@
 //! What each level adds: at the weaker level the attempt works, at the stronger it does not.
 
-use crate::support::{HOSTILE_BYTES, LIMITS, Outside, Test, ask, hostile};
-use cordon_sandbox::{SandboxError, SandboxLevel, Stage, WorkerSpec, probe, probe_level, start};
+use crate::support::{HOSTILE_ENGINE, LIMITS, Outside, Test, ask, hostile};
+use cordon_sandbox::{
+    SandboxError, SandboxLevel, SealedEngine, Stage, WorkerSpec, probe, probe_level, start,
+};
 use std::net::TcpListener;
 
 pub fn tests() -> Vec<Test> {
@@ -79,20 +81,19 @@ fn strongest() {
 }
 
 fn no_program() {
-    let engine = b"\x7fELF and nothing more";
+    let engine = &SealedEngine::of(b"\x7fELF and nothing more").expect("it looks like one");
     let level = probe().expect("a launcher");
     let refused = start(&WorkerSpec { engine, name: "broken", limits: LIMITS, level });
     let Err(SandboxError::Refused { stage: Stage::Exec, source, .. }) = refused else {
         panic!("expected a refused exec");
     };
     assert_eq!(source.raw_os_error(), Some(libc::ENOEXEC));
-    let script =
-        start(&WorkerSpec { engine: b"#!/bin/true", name: "script", limits: LIMITS, level });
+    let script = SealedEngine::of(b"#!/bin/true").map(drop);
     assert!(matches!(script, Err(SandboxError::Engine { found_bytes: 11 })));
 }
 
 fn bounds() {
-    let engine = HOSTILE_BYTES.as_slice();
+    let engine = &*HOSTILE_ENGINE;
     let level = SandboxLevel::Seccomp;
     let limits = cordon_sandbox::Limits { threads: 0, ..LIMITS };
     let refused = start(&WorkerSpec { engine, name: "x", limits, level });

@@ -1,6 +1,6 @@
 //! Too much of anything ends, and nothing outlives its guard.
 
-use crate::support::{BEST, HOSTILE_BYTES, LIMITS, Outside, Test, ask, hostile};
+use crate::support::{BEST, HOSTILE_ENGINE, LIMITS, Outside, Test, ask, hostile};
 use cordon_sandbox::{ExitCause, Limits, SandboxLevel, WorkerSpec, start};
 use std::io::{Read, Write};
 use std::process::{Command, ExitCode, Stdio};
@@ -98,7 +98,7 @@ pub const DOOMED_GUARD: &str = "doomed-guard";
 /// A guard that starts a worker, says so, and waits to be killed.
 pub fn doomed_guard() -> ExitCode {
     let name = std::env::args().nth(2).expect("the name of the worker");
-    let engine = HOSTILE_BYTES.as_slice();
+    let engine = &*HOSTILE_ENGINE;
     let worker = start(&WorkerSpec { engine, name: &name, limits: LIMITS, level: *BEST });
     let worker = worker.expect("a worker");
     println!("{}", ask(worker.socket(), "ping"));
@@ -123,7 +123,7 @@ fn guard_dies() {
 
 fn launcher_dies() {
     let name = format!("follower-{}", process::id());
-    let engine = HOSTILE_BYTES.as_slice();
+    let engine = &*HOSTILE_ENGINE;
     let spec = WorkerSpec { engine, name: &name, limits: LIMITS, level: *BEST };
     let mut worker = start(&spec).expect("a worker");
     let found = processes(&name);
@@ -138,7 +138,7 @@ fn launcher_dies() {
 
 fn dropped() {
     let name = format!("dropped-{}", process::id());
-    let engine = HOSTILE_BYTES.as_slice();
+    let engine = &*HOSTILE_ENGINE;
     let spec = WorkerSpec { engine, name: &name, limits: LIMITS, level: *BEST };
     let worker = start(&spec).expect("a worker");
     assert_eq!(ask(worker.socket(), "ping"), "allowed");

@@ -1,6 +1,6 @@
 //! A guard that talks to the hostile engine.
 
-use cordon_sandbox::{Limits, SandboxLevel, Worker, WorkerSpec, probe, start};
+use cordon_sandbox::{Limits, SandboxLevel, SealedEngine, Worker, WorkerSpec, probe, start};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
@@ -23,6 +23,10 @@ pub static BEST: LazyLock<SandboxLevel> = LazyLock::new(|| {
     level
 });
 
+/// Sealed once: it starts many times.
+pub static HOSTILE_ENGINE: LazyLock<SealedEngine> =
+    LazyLock::new(|| SealedEngine::of(&HOSTILE_BYTES).expect("an engine"));
+
 pub const LIMITS: Limits = Limits {
     memory_bytes: 256 << 20,
     cpu_seconds: 30,
@@ -32,8 +36,8 @@ pub const LIMITS: Limits = Limits {
 };
 
 pub fn hostile(level: SandboxLevel, limits: Limits) -> Worker {
-    let engine = HOSTILE_BYTES.as_slice();
-    start(&WorkerSpec { engine, name: "hostile", limits, level }).expect("a worker")
+    start(&WorkerSpec { engine: &HOSTILE_ENGINE, name: "hostile", limits, level })
+        .expect("a worker")
 }
 
 /// Sends one attempt and returns the answer; empty if the worker has ended instead.

@@ -1,7 +1,7 @@
 //! A guard that is an ordinary user confines as well as root does.
 
 use crate::support::{LIMITS, Test, ask};
-use cordon_sandbox::{ExitCause, Limits, SandboxLevel, WorkerSpec, probe, start};
+use cordon_sandbox::{ExitCause, Limits, SandboxLevel, SealedEngine, WorkerSpec, probe, start};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
@@ -17,6 +17,7 @@ pub const GUARD: &str = "ordinary-guard";
 pub fn guard() -> ExitCode {
     let mut engine = Vec::new();
     io::stdin().read_to_end(&mut engine).expect("an engine");
+    let engine = SealedEngine::of(&engine).expect("an engine");
     let level = probe().expect("a launcher");
     let limits = Limits { threads: 4, ..LIMITS };
     let spec = WorkerSpec { engine: &engine, name: "hostile", limits, level };
