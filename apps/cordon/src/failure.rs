@@ -6,6 +6,7 @@ use std::io;
 
 use cordon_broker::client::ClientError;
 use cordon_broker::log::LogError;
+use cordon_crypto::dsse::EnvelopeError;
 
 use crate::ops::audit::NotThere;
 
@@ -93,6 +94,10 @@ impl Kind {
             return Some(Self::Refused);
         }
         let unverified = cause.is::<cordon_dataset::VerifyError>()
+            || matches!(
+                cause.downcast_ref(),
+                Some(EnvelopeError::BadSignature(_) | EnvelopeError::WrongSigner { .. })
+            )
             || matches!(cause.downcast_ref(), Some(LogError::Fatal(_) | LogError::Damaged(_)));
         unverified.then_some(Self::VerificationFailed)
     }

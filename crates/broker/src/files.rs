@@ -34,8 +34,16 @@ pub(crate) fn flush_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Flushes the folder that holds `path`; a bare name stands in the current one.
+pub(crate) fn flush_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => flush_folder(parent),
+        _ => flush_folder(Path::new(".")),
+    }
+}
+
 /// Both, for a single file.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     place(path, bytes)?;
-    flush_folder(path.parent().unwrap_or(Path::new(".")))
+    flush_parent(path)
 }

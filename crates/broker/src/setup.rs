@@ -50,6 +50,9 @@ pub enum SetupError {
     /// There is a broker in the folder.
     #[error("`{}` holds a broker already", .0.display())]
     Exists(PathBuf),
+    /// Something else is in the folder.
+    #[error("`{}` is not empty: name a new folder", .0.display())]
+    NotEmpty(PathBuf),
     /// A file cannot be read or written.
     #[error("cannot use `{}`", path.display())]
     File {
@@ -122,17 +125,21 @@ pub struct NewBroker<'a> {
 /// Makes a broker's folder. The first log entries say which card it has and who its first people
 /// are.
 ///
+/// The folder is for its owner only, and gets its name when all is in it.
+///
 /// # Errors
-/// If there is one already, or the disk fails. A half-made folder can be removed and made again.
+/// If there is one already, or the disk fails; then there is none.
 pub async fn initialise(
     folder: &Path,
     new: NewBroker<'_>,
     now: UnixSeconds,
     random: &mut dyn Random,
 ) -> Result<Signed<PartyCard>, SetupError> {
-    let card_path = folder.join(CARD);
-    if card_path.exists() || folder.join(KEYS).exists() {
+    if folder.join(CARD).exists() || folder.join(KEYS).exists() {
         return Err(SetupError::Exists(folder.to_owned()));
+    }
+    if std::fs::read_dir(folder).is_ok_and(|mut found| found.next().is_some()) {
+        return Err(SetupError::NotEmpty(folder.to_owned()));
     }
     let administrators: Vec<VerifyingKey> = new
         .people
@@ -145,7 +152,40 @@ pub async fn initialise(
     if administrators.is_empty() {
         return Err(SetupError::NoAdministrator);
     }
-    std::fs::create_dir_all(folder).map_err(at(folder))?;
+    let mut name = std::ffi::OsString::from(".");
+    name.push(folder.file_name().unwrap_or_default());
+    name.push(format!(".{}.partial", std::process::id()));
+    let staging = folder.with_file_name(name);
+    make_private(&staging).map_err(at(&staging))?;
+    let made = initialise_in(&staging, new, administrators, now, random).await;
+    let placed = made.and_then(|card| {
+        std::fs::rename(&staging, folder).map_err(at(folder))?;
+        crate::files::flush_parent(folder).map_err(at(folder))?;
+        Ok(card)
+    });
+    if placed.is_err() {
+        // What was made has told nobody anything.
+        let _ = std::fs::remove_dir_all(&staging);
+    }
+    placed
+}
+
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    if let Some(parent) = folder.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    std::fs::DirBuilder::new().mode(0o700).create(folder)
+}
+
+async fn initialise_in(
+    folder: &Path,
+    new: NewBroker<'_>,
+    administrators: Vec<VerifyingKey>,
+    now: UnixSeconds,
+    random: &mut dyn Random,
+) -> Result<Signed<PartyCard>, SetupError> {
+    let card_path = folder.join(CARD);
     let identity = Identity {
         party: new.party,
         profile: new.profile,
@@ -161,7 +201,7 @@ pub async fn initialise(
     drop(opened);
     let store = Store::open(folder).await.map_err(SetupError::Store)?;
     record_start(&store, &card, new.people, now).await?;
-    // Last: a folder with a card is whole.
+    store.close().await;
     crate::files::write_whole(&card_path, &card.envelope().to_json()).map_err(at(&card_path))?;
     Ok(card)
 }

@@ -21,6 +21,56 @@ fn a_folder_may_be_named_from_where_one_stands() {
     let _broker = Service::run(&mut broker, "listening http://127.0.0.1:");
 }
 
+/// Records, mail and sealed keys are nobody else's, whatever the umask says.
+#[test]
+fn folders_of_services_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = tempfile::tempdir().unwrap();
+    new_holder(place.path(), "hospital-a");
+    let hub = place.path().join("hub").display().to_string();
+    let _hub = Service::start(&["hub", "--folder", &hub, "--listen", "127.0.0.1:0"], "listening ");
+    for folder in ["hub", "broker"] {
+        let mode = fs::metadata(place.path().join(folder)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{folder}");
+    }
+}
+
+/// A broker is made whole or not at all, and nothing of somebody else's is touched.
+#[test]
+fn a_broker_is_not_made_where_something_is() {
+    let place = tempfile::tempdir().unwrap();
+    new_holder(place.path(), "hospital-a");
+    let path = |name: &str| place.path().join(name).display().to_string();
+    let init = |folder: &str| {
+        let (folder, key, card) = (path(folder), path("other.key"), path("administrator.json"));
+        fails(&[
+            "init",
+            "party",
+            "--party",
+            "hospital-a",
+            "--profile",
+            "development",
+            "--log-origin",
+            "b.example/log",
+            "--folder",
+            &folder,
+            "--key-file",
+            &key,
+            "--administrator",
+            &card,
+        ])
+    };
+    let (code, said) = init("broker");
+    assert!(code == 1 && said.contains("holds a broker already"), "{said}");
+    fs::create_dir(path("mine")).unwrap();
+    fs::write(path("mine/notes"), "x").unwrap();
+    let (code, said) = init("mine");
+    assert!(code == 1 && said.contains("not empty"), "{said}");
+    assert_eq!(fs::read(path("mine/notes")).unwrap(), b"x");
+    let names = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(!names.into_iter().any(|name| name.to_string_lossy().contains("partial")));
+}
+
 /// Nobody may read "listening" of a service that then serves nobody.
 #[test]
 fn plain_http_for_the_world_is_refused_before_anything_is_said() {

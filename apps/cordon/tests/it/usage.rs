@@ -1,5 +1,6 @@
 //! Exit codes and messages, which are a contract.
 
+use crate::place::new_holder;
 use crate::programs::{cordon, fails};
 
 #[test]
@@ -23,6 +24,62 @@ fn exit_codes_say_what_kind_of_failure_it_is() {
     let run = ["view", "run", "--view", &view, "--input", &input, "--format", "csv"];
     let (code, said) = fails(&run);
     assert_eq!(code, 3, "{said}");
+}
+
+/// What could not be looked at is not what was found wrong.
+#[test]
+fn altered_is_another_code_than_absent() {
+    let place = tempfile::tempdir().unwrap();
+    new_holder(place.path(), "hospital-a");
+    let path = |name: &str| place.path().join(name).display().to_string();
+    std::fs::write(path("t.csv"), "subject,x\np1,1\n").unwrap();
+    let (card, out) = (path("broker/card.json"), path("out"));
+    let (manifest_key, subject_key) = (path("broker.manifest.key"), path("broker.subject.key"));
+    let seal = [
+        "dataset",
+        "seal",
+        "--card",
+        &card,
+        "--manifest-key",
+        &manifest_key,
+        "--subject-key",
+        &subject_key,
+        "--dataset",
+        "t",
+        "--version",
+        "1",
+        "--csv",
+        &path("t.csv"),
+        "--out",
+        &out,
+    ];
+    cordon(&seal);
+    let inspected = cordon(&["dataset", "inspect", &out, "--verify", "--card", &card]);
+    assert_eq!(inspected["files_verified"], 1, "{inspected}");
+
+    // A manifest of which a letter was changed.
+    let manifest = std::fs::read_to_string(path("out/manifest.json")).unwrap();
+    let payload = manifest.find("\"payload\"").unwrap() + 40;
+    let mut altered = manifest.clone().into_bytes();
+    altered[payload] = if altered[payload] == b'A' { b'B' } else { b'A' };
+    std::fs::write(path("out/manifest.json"), altered).unwrap();
+    let (code, said) = fails(&["dataset", "inspect", &out]);
+    assert_eq!(code, 4, "{said}");
+    std::fs::write(path("out/manifest.json"), manifest).unwrap();
+    // A manifest of somebody else.
+    new_holder(&place.path().join("b"), "hospital-b");
+    let (code, said) = fails(&["dataset", "inspect", &out, "--card", &path("b/broker/card.json")]);
+    assert!(code == 4 && said.contains("not signed by a key on the card"), "{said}");
+
+    // Logs: absent, unreachable, too short.
+    let log = path("broker/log");
+    for source in [&path("nothing"), "http://127.0.0.1:9/log", "ftp://x/log"] {
+        let (code, said) = fails(&["audit", "verify", source, "--card", &card]);
+        assert_eq!(code, 1, "{source}: {said}");
+    }
+    let (code, said) = fails(&["audit", "verify", &log, "--card", &card]);
+    assert!(code == 1 && said.contains("is this a log"), "never started: {said}");
+    assert_eq!(fails(&["dataset", "seal", "--version", "0"]).0, 2);
 }
 
 #[test]

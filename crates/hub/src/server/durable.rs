@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use cordon_crypto::sha256;
@@ -57,6 +58,12 @@ pub(crate) fn read_checked(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let content = whole.split_off(HEADER_BYTES);
     let expected = [MAGIC.as_slice(), sha256(&[&content]).as_bytes()].concat();
     Ok((whole == expected).then_some(content))
+}
+
+/// Likewise, for its owner only if it is made here.
+pub(crate) fn create_private_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    sync_folder_of(path)
 }
 
 /// Makes a folder and its parents durable.

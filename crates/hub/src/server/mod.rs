@@ -258,7 +258,7 @@ impl Hub {
         let folder_lock = {
             let folder = folder.clone();
             let lock = move || {
-                durable::create_folder(&folder)?;
+                durable::create_private_folder(&folder)?;
                 lock_folder(&folder)
             };
             tokio::task::spawn_blocking(lock).await??
