@@ -95,6 +95,9 @@ pub enum SetupError {
     /// The staff interface.
     #[error("cannot serve the staff interface")]
     Serve(#[source] ServeError),
+    /// The log found that it is not the newest, or not its own.
+    #[error("the log must not go on")]
+    Fatal(#[source] LogError),
     /// The key process ended by itself, or somebody ended it.
     #[error("the key process is gone: no key can leave, so the broker ends, too")]
     KeyProcessGone,
@@ -405,7 +408,7 @@ impl Running {
     /// Resolves when the broker cannot go on: it has to be stopped then, and people to look.
     pub async fn failed(&mut self) -> SetupError {
         tokio::select! {
-            fatal = self.broker.log().fatal() => SetupError::Log(fatal.into()),
+            fatal = self.broker.log().fatal() => SetupError::Fatal(fatal.into()),
             () = self.broker.keys_ended() => SetupError::KeyProcessGone,
             Some(ended) = self.tasks.join_next() => match ended {
                 Ok(Err(error)) => error,

@@ -66,12 +66,16 @@ impl Broker {
         let session = match self.challenges.take(run, nonce, now) {
             Taken::Session(session) => session,
             Taken::OtherNonce => {
-                let reason = "the evidence carries no nonce that is open for this run".to_owned();
-                let other_run = claimed.is_some_and(|(claimed, _)| claimed != run);
-                let code = Code::Evidence(match other_run {
-                    true => RejectionCode::WrongRun,
-                    false => RejectionCode::NotFresh,
-                });
+                let (code, reason) = match claimed {
+                    Some((claimed, _)) if claimed != run => {
+                        (RejectionCode::WrongRun, format!("the evidence is about run {claimed}"))
+                    }
+                    _ => {
+                        let reason = "the evidence carries no nonce that is open for this run";
+                        (RejectionCode::NotFresh, reason.to_owned())
+                    }
+                };
+                let code = Code::Evidence(code);
                 return Err(self.refuse_grant(code, reason, run).await);
             }
             Taken::Nothing => {

@@ -59,7 +59,7 @@ async fn an_old_backup_cannot_give_back_a_spent_run() {
     copy(&backup, &folder);
     world.start_broker(0).await.unwrap();
     let failed = world.running[0].as_mut().unwrap().failed().await;
-    let SetupError::Log(fatal) = failed else { panic!("{failed}") };
+    let SetupError::Fatal(fatal) = failed else { panic!("{failed}") };
     assert!(fatal.to_string().contains("old backup"), "{fatal}");
     let guard = world.guard(&agreement).unwrap();
     let refused = guard.attest(&world).await.unwrap_err().to_string();
