@@ -30,8 +30,12 @@ impl Output {
     pub fn show<T: Serialize>(self, answer: &T, people: impl FnOnce() -> String) -> Outcome {
         let text = if self.json { serde_json::to_string(answer)? } else { people() };
         let mut out = io::stdout().lock();
-        writeln!(out, "{}", text.trim_end()).context("cannot write the answer")?;
-        Ok(out.flush().context("cannot write the answer")?)
+        let written = writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush());
+        match written {
+            // Whoever reads has read enough, as `head` does.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written.context("cannot write the answer")?),
+        }
     }
 
     /// Tells people something that is not the answer.

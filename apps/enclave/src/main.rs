@@ -10,9 +10,17 @@ use cordon_crypto::SystemRandom;
 use cordon_enclave::{Ended, run};
 use cordon_sandbox::{launcher, memory};
 
+/// For people who start it by hand.
+const USAGE: u8 = 2;
+
 fn main() -> ExitCode {
     // 1. This program is also the launcher of its workers.
     launcher::run_if_asked();
+
+    if std::env::args_os().nth(1).is_some() {
+        eprintln!("cordon-enclave is the guard of one run: a host starts it, without arguments");
+        return ExitCode::from(USAGE);
+    }
 
     // 2. A panic says nothing, and nothing goes on after it: its message might be made of data.
     std::panic::set_hook(Box::new(|_| process::abort()));

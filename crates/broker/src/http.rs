@@ -57,6 +57,7 @@ pub fn router(broker: Arc<Broker>) -> Router {
     Router::new()
         .merge(signed)
         .merge(open)
+        .fallback(|| async { Refused(ServiceError::NotFound("resource")) })
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .with_state(broker)
 }

@@ -1,7 +1,9 @@
 //! Exit codes and messages, which are a contract.
 
+use std::process::Command;
+
 use crate::place::new_holder;
-use crate::programs::{cordon, fails};
+use crate::programs::{beside, cordon, fails};
 
 #[test]
 fn exit_codes_say_what_kind_of_failure_it_is() {
@@ -24,6 +26,16 @@ fn exit_codes_say_what_kind_of_failure_it_is() {
     let run = ["view", "run", "--view", &view, "--input", &input, "--format", "csv"];
     let (code, said) = fails(&run);
     assert_eq!(code, 3, "{said}");
+}
+
+#[test]
+fn programs_that_nobody_starts_by_hand_say_so() {
+    for program in ["cordon-enclave", "cordon-engine-sql"] {
+        let output = Command::new(beside(program)).arg("--help").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("starts it"), "{said}");
+    }
 }
 
 /// What could not be looked at is not what was found wrong.

@@ -102,3 +102,23 @@ fn plain_http_to_another_machine_is_refused() {
         assert!(matches!(StaffClient::new(address, key.clone()), Err(ClientError::Address(_))));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_is_not_there_is_a_problem_too() {
+    use std::io::{Read as _, Write as _};
+    let world = World::start().await.unwrap();
+    let address = world.running[0].as_ref().unwrap().address();
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(address)?;
+        stream.write_all(b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        std::io::Result::Ok(answer)
+    });
+    let answer = asked.await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+    assert!(
+        answer.contains("application/problem+json") && answer.contains("not_found"),
+        "{answer}"
+    );
+}

@@ -18,7 +18,7 @@ use cordon_types::{Sha256Digest, UnixMillis};
 use serde::{Deserialize, Serialize};
 
 use super::problem::{Code, Problem};
-use super::{Hub, blocking, durable, json, json_bytes, lock, query, read, read_body, write};
+use super::{Hub, blocking, durable, json, json_bytes, lock, query, read, write};
 use crate::api::{
     DocumentEntry, DocumentKind, DocumentList, DocumentQuery, MAX_ENVELOPE_BYTES,
     MAX_LISTED_DOCUMENTS, digest_from_hex,
@@ -253,7 +253,7 @@ pub(super) async fn put(
 ) -> Result<StatusCode, Problem> {
     let digest = parse_name(&hex)?;
     let (parts, body) = request.into_parts();
-    let body = read_body(body, MAX_ENVELOPE_BYTES).await?;
+    let body = hub.receive(body, MAX_ENVELOPE_BYTES).await?;
     let signer = hub.signer(&parts, sha256(&[&body]))?;
     hub.require_known(&signer)?;
     let envelope = Envelope::from_json(&body, MAX_ENVELOPE_BYTES)

@@ -26,7 +26,7 @@ pub(super) async fn post(
 ) -> Result<(StatusCode, Response), Problem> {
     let name = name.parse()?;
     let (parts, body) = request.into_parts();
-    let body = read_body(body, MAX_MESSAGE_BYTES).await?;
+    let body = hub.receive(body, MAX_MESSAGE_BYTES).await?;
     let known = match hub.optional_signer(&parts, sha256(&[&body]))? {
         Some(signer) => hub.is_known(&signer),
         None => false,

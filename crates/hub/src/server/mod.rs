@@ -46,7 +46,7 @@ use object_store::ObjectStore;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use self::directory::Directory;
 use self::documents::Documents;
@@ -132,6 +132,9 @@ pub struct Limits {
     pub cards: usize,
     /// Waiting messages in one mailbox; unknown senders may use half.
     pub mailbox_messages: usize,
+    /// Bytes of documents and messages that are being received: anybody may send them, and they are
+    /// read whole before it is known who did.
+    pub received_bytes: u32,
     /// Bytes of waiting messages in one mailbox; unknown senders may use half.
     pub mailbox_bytes: u64,
     /// Bytes of all waiting messages.
@@ -153,6 +156,7 @@ impl Default for Limits {
             documents: 100_000,
             document_bytes: 16 << 30,
             cards: 10_000,
+            received_bytes: 256 << 20,
             mailbox_messages: 4_096,
             mailbox_bytes: 256 << 20,
             mail_bytes: 8 << 30,
@@ -246,6 +250,8 @@ pub(crate) struct Hub {
     hosts: Hosts,
     registration: Registration,
     clock: Arc<dyn Clock>,
+    /// A permit for each byte that may be received.
+    room: Arc<Semaphore>,
     stopping: watch::Receiver<bool>,
     /// Held for as long as the hub lives: two hubs on one folder would lose messages.
     _folder_lock: std::fs::File,
@@ -292,6 +298,7 @@ impl Hub {
                 hosts,
                 registration,
                 clock,
+                room: Arc::new(Semaphore::new(limits.received_bytes as usize)),
                 stopping,
                 _folder_lock: folder_lock,
             })
@@ -359,6 +366,19 @@ impl Hub {
         Ok(Some(signed.verify(headers, self.clock.now().to_seconds())?))
     }
 
+    /// Reads a body of at most `limit` bytes once there is room for it.
+    async fn receive(&self, body: Body, limit: usize) -> Result<Received, Problem> {
+        let size = http_body_size(&body).unwrap_or(limit as u64);
+        if size > limit as u64 {
+            return Err(too_large(limit));
+        }
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let room = tokio::time::timeout(ROOM_DEADLINE, self.room.clone().acquire_many_owned(size));
+        let busy = || Problem::with(Code::StoppingOrBusy, "too much is being received at once");
+        let room = room.await.map_err(|_| busy())?.map_err(|_| busy())?;
+        Ok(Received { bytes: read_body(body, limit).await?, _room: room })
+    }
+
     fn is_known(&self, key: &VerifyingKey) -> bool {
         let listed = match &self.hosts {
             Hosts::Any => false,
@@ -387,6 +407,20 @@ impl Hub {
     }
 }
 
+/// A body, with the room that it takes.
+struct Received {
+    bytes: bytes::Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl std::ops::Deref for Received {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
@@ -405,6 +439,9 @@ fn lock_folder(folder: &Path) -> std::io::Result<std::fs::File> {
     })?;
     Ok(file)
 }
+
+/// A request for which there is no room by then is told to come again.
+const ROOM_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A body that does not arrive within this time ends the request.
 const BODY_DEADLINE: Duration = Duration::from_secs(60);

@@ -55,6 +55,30 @@ async fn an_announced_size_over_the_limit_is_refused_before_a_byte_of_it() {
     }
 }
 
+/// Strangers who send slowly take the room that there is for bodies, and no memory beyond it.
+#[tokio::test]
+async fn bodies_that_do_not_come_leave_memory_to_others() {
+    const BODY: usize = 700_000;
+    let hub = Hub::start_with(|config| config.limits.received_bytes = 1_000_000).await;
+    register(&hub.client(BROKER)).await;
+    let address = hub.url.trim_start_matches("http://").to_owned();
+    let mut slow = TcpStream::connect(&address).await.expect("a connection");
+    let head = format!(
+        "POST /v1/mailboxes/hospital-a HTTP/1.1\r\nhost: {address}\r\ncontent-length: {BODY}\r\n\r\n"
+    );
+    slow.write_all(head.as_bytes()).await.expect("sent");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let post = || {
+        let request = hub.request(Method::POST, "/v1/mailboxes/hospital-a");
+        request.body(vec![b'x'; BODY]).send()
+    };
+    assert_eq!(refusal(post().await.expect("an answer")).await, (503, "unavailable".to_owned()));
+    drop(slow);
+    // With room again it is looked at, and is no message.
+    let status = post().await.expect("an answer").status();
+    assert!(status != StatusCode::SERVICE_UNAVAILABLE, "{status}");
+}
+
 #[tokio::test]
 async fn a_body_of_unknown_size_is_cut_at_the_limit() {
     let hub = Hub::start().await;
