@@ -42,7 +42,7 @@ pub enum ClientError {
     #[error("{} ({})", .0.detail, .0.code)]
     Refused(Box<Problem>),
     /// The answer is not what was expected.
-    #[error("the broker's answer is not understood: is it of another version?")]
+    #[error("this is not how a broker answers: is it the address of `cordon broker`?")]
     Answer(#[source] serde_json::Error),
     /// The answer is too large.
     #[error("the broker's answer is over {MAX_ANSWER_BYTES} bytes")]

@@ -236,10 +236,22 @@ impl Broker {
 
     /// Records a refusal with its full reasons, and hands it on.
     async fn refuse(&self, denial: Denial) -> ServiceError {
-        if is_of_a_stranger(denial.code()) && !lock(&self.strangers).one_more(self.now()) {
-            tracing::warn!(code = denial.code().as_str(), "refused, and too often to record it");
-            return ServiceError::from(denial);
+        match is_of_a_stranger(denial.code()) {
+            true => self.refuse_stranger(denial).await,
+            false => self.record_refusal(denial).await,
         }
+    }
+
+    /// Likewise, where anybody can bring it about.
+    async fn refuse_stranger(&self, denial: Denial) -> ServiceError {
+        if lock(&self.strangers).one_more(self.now()) {
+            return self.record_refusal(denial).await;
+        }
+        tracing::warn!(code = denial.code().as_str(), "refused, and too often to record it");
+        ServiceError::from(denial)
+    }
+
+    async fn record_refusal(&self, denial: Denial) -> ServiceError {
         let entry = denial.entry().clone();
         let reasons = denial.reasons().join("\n").into_bytes();
         let recorded = self

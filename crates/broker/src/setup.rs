@@ -379,6 +379,7 @@ pub async fn start(settings: Settings) -> Result<Running, SetupError> {
         let (broker, stopping) = (broker.clone(), stopping.clone());
         tasks.spawn(async move {
             register(&hub, &broker, stopping.clone()).await;
+            broker.introduce_people().await;
             mail::serve(broker, hub, key, stopping).await;
             Ok(())
         });

@@ -28,11 +28,19 @@ pub struct DocumentError {
     pub code: Code,
     /// The reason, for owner and auditor.
     pub reason: String,
+    /// Whose signature held, if that was found out.
+    signer: Option<Box<(PartyId, PersonId)>>,
 }
 
 impl DocumentError {
-    fn new(code: Code, reason: impl Into<String>) -> Self {
-        Self { code, reason: reason.into() }
+    /// A document that nobody is known to have signed.
+    pub fn new(code: Code, reason: impl Into<String>) -> Self {
+        Self { code, reason: reason.into(), signer: None }
+    }
+
+    fn by(self, person: &EnrolledPerson) -> Self {
+        let name = (person.card.party.clone(), person.card.person.clone());
+        Self { signer: Some(Box::new(name)), ..self }
     }
 
     /// The denial to record and answer with. `run` and `agreement` as far as they are known.
@@ -45,11 +53,15 @@ impl DocumentError {
         now: UnixSeconds,
     ) -> Denial {
         let own = directory.own();
+        let actor = match self.signer {
+            Some(name) => Actor::Person { party: name.0, person: name.1, role: None },
+            None => Actor::Unknown,
+        };
         let occasion = Occasion {
             time: now,
             profile: own.profile,
             holder: own.party.clone(),
-            actor: Actor::Unknown,
+            actor,
             study: None,
             agreement,
             run,
@@ -69,9 +81,10 @@ pub fn check_approval(
     directory: &Directory,
     now: UnixSeconds,
 ) -> Result<Signed<Approval>, DocumentError> {
-    let (signed, _) = open_by_person::<Approval>(envelope, directory)?;
-    check_decision(agreement, directory, &signed)?;
-    check_validity(signed.value().issued, signed.value().expires, now)?;
+    let (signed, person) = open_by_person::<Approval>(envelope, directory)?;
+    check_decision(agreement, directory, &signed)
+        .and_then(|_| check_validity(signed.value().issued, signed.value().expires, now))
+        .map_err(|error| error.by(person))?;
     Ok(signed)
 }
 
@@ -86,14 +99,20 @@ pub fn check_stop(
 ) -> Result<Signed<Stop>, DocumentError> {
     let (signed, person) = open_by_person::<Stop>(envelope, directory)?;
     let stop = signed.value();
-    check_person(person, directory, &stop.person, &stop.audience)?;
-    // Stopping errs on the safe side: no other role takes it away.
-    if !person.roles.iter().any(|role| may_approve(*role)) {
-        let reason = format!("`{}` has no role to stop a study", stop.person);
-        return Err(DocumentError::new(Code::RoleMissing, reason));
-    }
-    check_not_future(stop.issued, now)?;
+    check_person(person, directory, &stop.person, &stop.audience)
+        .and_then(|()| may_stop(person))
+        .and_then(|()| check_not_future(stop.issued, now))
+        .map_err(|error| error.by(person))?;
     Ok(signed)
+}
+
+/// Stopping errs on the safe side: no other role takes it away.
+fn may_stop(person: &EnrolledPerson) -> Result<(), DocumentError> {
+    if person.roles.iter().any(|role| may_approve(*role)) {
+        return Ok(());
+    }
+    let reason = format!("`{}` has no role to stop a study", person.card.person);
+    Err(DocumentError::new(Code::RoleMissing, reason))
 }
 
 /// Opens a reviewer's decision about the output that `receipt` describes.
@@ -130,12 +149,15 @@ pub fn check_enrolment(
 ) -> Result<Signed<Enrolment>, DocumentError> {
     let (signed, person) = open_by_person::<Enrolment>(envelope, directory)?;
     let enrolment = signed.value();
-    check_person(person, directory, &enrolment.administrator, &enrolment.audience)?;
-    require_role(person, |role| role == Role::Administrator, "enrol anybody")?;
-    if enrolment.card != card {
-        return Err(DocumentError::new(Code::WrongSubject, "about another card"));
-    }
-    check_not_future(enrolment.issued, now)?;
+    let is_about_it = match enrolment.card == card {
+        true => Ok(()),
+        false => Err(DocumentError::new(Code::WrongSubject, "about another card")),
+    };
+    check_person(person, directory, &enrolment.administrator, &enrolment.audience)
+        .and_then(|()| require_role(person, |role| role == Role::Administrator, "enrol anybody"))
+        .and(is_about_it)
+        .and_then(|()| check_not_future(enrolment.issued, now))
+        .map_err(|error| error.by(person))?;
     Ok(signed)
 }
 

@@ -46,9 +46,10 @@ use cordon_crypto::canonical::from_canonical;
 use cordon_crypto::dsse::{Document, Envelope, EnvelopeError, Signed, document_digest};
 use cordon_crypto::{RecipientKey, SealedBox, SigningKey, sha256};
 use cordon_protocol::entry::{Action, Actor, Decision};
-use cordon_protocol::evidence::Evidence;
+use cordon_protocol::evidence::{Evidence, TeeKind};
 use cordon_protocol::grant::{GrantedDataset, KeyName};
 use cordon_protocol::party::Profile;
+use cordon_protocol::release::Assurance;
 use cordon_protocol::{Grant, GrantContext, LogEntry, Manifest, RunId, RunRequest, V1};
 use cordon_tlog::{Proven, verify_proof};
 use cordon_types::{Nonce, PartyId, Sha256Digest, UnixSeconds};
@@ -202,6 +203,37 @@ impl Session<Challenged> {
         self.state.nonce
     }
 
+    /// Asks the policy about a guard that is all that the agreement wants. What is refused whatever
+    /// the evidence, such as a run of an agreement that this holder's people have not approved, is
+    /// refused before another holder's broker spends the run. Permits nothing: [`Session::permit`]
+    /// decides.
+    ///
+    /// # Errors
+    /// As [`Session::permit`].
+    pub fn foresee(
+        &self,
+        policy: &Policy,
+        facts: GrantFacts<'_>,
+        now: UnixSeconds,
+    ) -> Result<(), Box<Denial>> {
+        let requester = &self.agreement.value().requester;
+        let actor = Actor::Person {
+            party: requester.party.clone(),
+            person: requester.person.clone(),
+            role: None,
+        };
+        let occasion = occasion(&self.agreement, self.run(), actor, Vec::new(), now);
+        let platform = &self.agreement.value().platform;
+        let guard = GuardFacts {
+            tee: platform.tees.first().copied().unwrap_or(TeeKind::Software),
+            measurement: platform.measurements.first().cloned().unwrap_or_default(),
+            assurance: Assurance::Hardware,
+            sandbox: platform.sandbox,
+        };
+        let key = "none yet".to_owned();
+        self.ask(policy, (key, &guard), facts, &occasion).map(drop)
+    }
+
     /// Verifies and appraises the guard's evidence. The nonce is used, whatever comes of it.
     ///
     /// # Errors
@@ -277,17 +309,14 @@ impl Session<Appraised> {
         let run = self.run();
         let seen = vec![result.evidence_digest(), result.digest()];
         let occasion = occasion(&self.agreement, run, Actor::Guard, seen, now);
-        let denied = |code, reasons| Box::new(occasion.deny(Action::GrantRefused, code, reasons));
-
-        let datasets = granted_datasets(&self.agreement, facts.datasets)
-            .map_err(|error| denied(error.code, vec![error.to_string()]))?;
-        let question = self.question(&facts, &datasets, now);
-        if let Verdict::Deny(failed) = policy.decide(&question) {
-            let code = failed.first().map_or(Code::PolicyError, |failed| failed.code);
-            let mut reasons: Vec<String> = failed.into_iter().map(|failed| failed.reason).collect();
-            reasons.extend(standing_lines(facts.standing));
-            return Err(denied(code, reasons));
-        }
+        let guard = GuardFacts {
+            tee: result.tee(),
+            measurement: result.measurement().to_owned(),
+            assurance: result.assurance(),
+            sandbox: result.runtime_data().sandbox,
+        };
+        let key = result.guard_signing_key().to_string();
+        let datasets = self.ask(policy, (key, &guard), facts, &occasion)?;
 
         let context = GrantContext {
             v: V1,
@@ -303,45 +332,14 @@ impl Session<Appraised> {
             policy: policy.digest(),
             issued: now,
         };
-        let digest = document_digest(&context)
-            .map_err(|error| denied(Code::PolicyError, vec![chain(&error)]))?;
+        let digest = document_digest(&context).map_err(|error| {
+            Box::new(occasion.deny(Action::GrantRefused, Code::PolicyError, vec![chain(&error)]))
+        })?;
         let entry = occasion.permit(Action::GrantIssued, digest);
         let guard_box_key = result.guard_box_key().clone();
         let Self { agreement, request, .. } = self;
         let state = Permitted { guard_box_key, context, digest, entry };
         Ok(Session { agreement, request, state })
-    }
-
-    fn question(
-        &self,
-        facts: &GrantFacts<'_>,
-        datasets: &[GrantedDataset],
-        now: UnixSeconds,
-    ) -> Question {
-        let result = &self.state.result;
-        let guard = GuardFacts {
-            tee: result.tee(),
-            measurement: result.measurement().to_owned(),
-            assurance: result.assurance(),
-            sandbox: result.runtime_data().sandbox,
-        };
-        let digest = self.agreement.agreement().digest();
-        let approved = facts.standing.approved();
-        let facts = policy::GrantFacts {
-            now,
-            // An approval of another agreement, or one that ran out since, is none.
-            approved: approved.is_some_and(|a| a.agreement() == digest && a.until() > now),
-            rejected: matches!(facts.standing, Standing::Rejected { .. }),
-            study_stopped: facts.study_stopped,
-            request_issued: self.request.value().issued,
-            request_not_after: self.request.value().not_after,
-            runs_used: facts.runs_used,
-            datasets: datasets.iter().map(|d| d.dataset.to_string()).collect(),
-            keys_active: facts.datasets.iter().all(|dataset| dataset.key_active),
-            broker: facts.broker,
-        };
-        let key = result.guard_signing_key().to_string();
-        Question::grant(&self.agreement, key, &guard, &facts)
     }
 }
 
@@ -473,6 +471,41 @@ impl<S> Session<S> {
     /// The agreement.
     pub const fn agreement(&self) -> &Recognized {
         &self.agreement
+    }
+
+    /// What would be granted to this guard, if the policy permits.
+    fn ask(
+        &self,
+        policy: &Policy,
+        (key, guard): (String, &GuardFacts),
+        facts: GrantFacts<'_>,
+        occasion: &Occasion,
+    ) -> Result<Vec<GrantedDataset>, Box<Denial>> {
+        let denied = |code, reasons| Box::new(occasion.deny(Action::GrantRefused, code, reasons));
+        let datasets = granted_datasets(&self.agreement, facts.datasets)
+            .map_err(|error| denied(error.code, vec![error.to_string()]))?;
+        let now = occasion.time;
+        let approved = facts.standing.approved();
+        let digest = self.agreement.agreement().digest();
+        let asked = policy::GrantFacts {
+            now,
+            // An approval of another agreement, or one that ran out since, is none.
+            approved: approved.is_some_and(|a| a.agreement() == digest && a.until() > now),
+            rejected: matches!(facts.standing, Standing::Rejected { .. }),
+            study_stopped: facts.study_stopped,
+            request_issued: self.request.value().issued,
+            request_not_after: self.request.value().not_after,
+            runs_used: facts.runs_used,
+            datasets: datasets.iter().map(|d| d.dataset.to_string()).collect(),
+            keys_active: facts.datasets.iter().all(|dataset| dataset.key_active),
+            broker: facts.broker,
+        };
+        let question = Question::grant(&self.agreement, key, guard, &asked);
+        let Verdict::Deny(failed) = policy.decide(&question) else { return Ok(datasets) };
+        let code = failed.first().map_or(Code::PolicyError, |failed| failed.code);
+        let mut reasons: Vec<String> = failed.into_iter().map(|failed| failed.reason).collect();
+        reasons.extend(standing_lines(facts.standing));
+        Err(denied(code, reasons))
     }
 }
 

@@ -39,7 +39,8 @@ mod hostile;
 mod testing;
 
 pub use agreement::{
-    AgreementError, CheckedAgreement, Recognized, check_dataset, compare_with_directory, diff,
+    AgreementError, Change, CheckedAgreement, Recognized, check_dataset, compare_with_directory,
+    diff,
 };
 pub use approval::Approved;
 pub use code::Code;

@@ -25,8 +25,7 @@ impl Broker {
         let signed = match envelope.open::<Agreement>(&envelope.claimed_signer()) {
             Ok(signed) => signed,
             Err(error) => {
-                let error =
-                    DocumentError { code: Code::DocumentInvalid, reason: error.to_string() };
+                let error = DocumentError::new(Code::DocumentInvalid, error.to_string());
                 return Err(self
                     .refuse_document(error, Action::AgreementProposed, None, None)
                     .await);
@@ -34,7 +33,7 @@ impl Broker {
         };
         let digest = signed.digest();
         if let Err(error) = self.check_proposal(&signed).await? {
-            let error = DocumentError { code: error.code, reason: error.to_string() };
+            let error = DocumentError::new(error.code, error.to_string());
             let action = Action::AgreementProposed;
             return Err(self.refuse_document(error, action, Some(digest), None).await);
         }

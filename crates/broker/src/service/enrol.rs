@@ -85,6 +85,7 @@ impl Broker {
         let actor = self.person(&enrolment.value().administrator, Some(Role::Administrator));
         let entry = self.entry(actor, Action::PersonEnrolled, card.digest());
         let (digest, nonce) = (card.digest(), enrolment.value().nonce);
+        let enrolled = card.clone();
         let index = self
             .store
             .write(move |c| {
@@ -98,7 +99,38 @@ impl Broker {
             .await?;
         self.log.wake();
         self.refresh_directory().await?;
+        self.introduce(&enrolled).await;
         Ok(Recorded { digest, entry: Some(index) })
+    }
+
+    /// Shows the hub the cards of everybody whom this broker speaks for: what was enrolled while
+    /// the hub was away, or by another program.
+    pub async fn introduce_people(&self) {
+        match directory::people(self.store.readers()).await {
+            Ok(people) => {
+                for person in people {
+                    self.introduce(&person.card).await;
+                }
+            }
+            Err(error) => tracing::warn!(error = %error, "nobody is introduced to the hub"),
+        }
+    }
+
+    /// Shows the hub a person's card, so that proposals can name the person and mail arrives. Other
+    /// holders' people are introduced by their own brokers; those of a party without a broker by
+    /// whoever enrols them.
+    async fn introduce(&self, person: &Signed<PersonCard>) {
+        let Some(hub) = &self.hub else { return };
+        let party = &person.value().party;
+        let has_own_broker =
+            *party != self.card.value().party && self.directory().party(party).is_some();
+        if has_own_broker {
+            return;
+        }
+        if let Err(error) = hub.register_person(person).await {
+            // Nothing that is enrolled depends on it.
+            tracing::warn!(error = %error, "the hub does not take the card of a person");
+        }
     }
 
     /// Whether the directory with these would still be one, looked at before anything of them is
@@ -114,9 +146,7 @@ impl Broker {
             people.into_iter().map(|person| (person.card, person.roles)).collect();
         parties.extend(new_parties);
         people.extend(new_people);
-        Ok(Directory::new(&self.card, parties, people).map(|_| ()).map_err(|error| DocumentError {
-            code: Code::DirectoryConflict,
-            reason: error.to_string(),
-        }))
+        let directory = Directory::new(&self.card, parties, people).map(|_| ());
+        Ok(directory.map_err(|e| DocumentError::new(Code::DirectoryConflict, e.to_string())))
     }
 }

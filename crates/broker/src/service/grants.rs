@@ -1,7 +1,7 @@
 //! Keys in: challenge, evidence, policy, record, proof, and only then the key process.
 
 use cordon_crypto::canonical::from_canonical;
-use cordon_crypto::dsse::{Document as _, Envelope};
+use cordon_crypto::dsse::{Document as _, Envelope, Signed};
 use cordon_govern::Code;
 use cordon_govern::document::DocumentError;
 use cordon_govern::grant::{DatasetVersion, GrantFacts, Recorded, Session, Trust};
@@ -9,7 +9,7 @@ use cordon_keystore::GrantRequest;
 use cordon_protocol::entry::Action;
 use cordon_protocol::evidence::RuntimeData;
 use cordon_protocol::message::FromBroker;
-use cordon_protocol::{Evidence, RunId, RunRequest};
+use cordon_protocol::{Evidence, Manifest, RunId, RunRequest};
 use cordon_types::Nonce;
 use cordon_verifier::{Collateral, RejectionCode, TrustRoots};
 
@@ -40,8 +40,18 @@ impl Broker {
             Ok(session) => session,
             Err(denial) => return Err(self.refuse(*denial).await),
         };
+        let run = session.run();
+        self.wait_for_witnesses(&looked.recognized).await;
         let manifests = looked.newest_manifests()?;
-        if !self.challenges.open(session.run(), nonce, session, now) {
+        let versions = self.versions(&manifests);
+        let foreseen = session.foresee(&self.policy, self.facts(&looked, &versions)?, self.now());
+        if let Err(denial) = foreseen {
+            // A guard that lost an answer asks again for what is spent already.
+            if runs::get(self.store.readers(), run).await?.is_none() {
+                return Err(self.refuse_stranger(*denial).await);
+            }
+        }
+        if !self.challenges.open(run, nonce, session, now) {
             let reason = "several challenges of this run are open already".to_owned();
             return Err(ServiceError::Unavailable(reason));
         }
@@ -102,17 +112,8 @@ impl Broker {
         let now = self.now();
         let looked = self.look_at(session.agreement().agreement().digest()).await?;
         let manifests = looked.newest_manifests()?;
-        let versions: Vec<DatasetVersion<'_>> = manifests
-            .iter()
-            .map(|manifest| DatasetVersion { manifest, key_active: self.is_active(manifest) })
-            .collect();
-        let facts = GrantFacts {
-            standing: &looked.standing,
-            study_stopped: looked.stopped,
-            runs_used: looked.runs,
-            datasets: &versions,
-            broker: self.state_for(&looked)?,
-        };
+        let versions = self.versions(&manifests);
+        let facts = self.facts(&looked, &versions)?;
         let appraisal = session.attestation_result().to_json().to_vec();
         let session = match session.permit(&self.policy, facts, now) {
             Ok(session) => session,
@@ -184,6 +185,26 @@ impl Broker {
         self.seal_grant(session.map_err(ServiceError::internal)?).await
     }
 
+    fn versions<'a>(&self, manifests: &[&'a Signed<Manifest>]) -> Vec<DatasetVersion<'a>> {
+        let version =
+            |manifest: &&'a _| DatasetVersion { manifest, key_active: self.is_active(manifest) };
+        manifests.iter().map(version).collect()
+    }
+
+    fn facts<'a>(
+        &self,
+        looked: &'a Looked,
+        versions: &'a [DatasetVersion<'a>],
+    ) -> Result<GrantFacts<'a>, ServiceError> {
+        Ok(GrantFacts {
+            standing: &looked.standing,
+            study_stopped: looked.stopped,
+            runs_used: looked.runs,
+            datasets: versions,
+            broker: self.state_for(looked)?,
+        })
+    }
+
     /// Of which run evidence says that it is, and which of this broker's nonces it answers. Nothing
     /// is believed yet: this only finds the challenge.
     fn claimed(&self, evidence: &Evidence) -> Option<(RunId, Option<Nonce>)> {
@@ -227,7 +248,7 @@ impl Broker {
     }
 
     async fn refuse_grant(&self, code: Code, reason: String, run: RunId) -> ServiceError {
-        let error = DocumentError { code, reason };
+        let error = DocumentError::new(code, reason);
         self.refuse_document(error, Action::GrantRefused, None, Some(run)).await
     }
 }

@@ -265,7 +265,7 @@ impl Broker {
         let reason = format!("after the decision and before the release: {conflict}");
         let agreement = Some(recognized.agreement().digest());
         let (known, action) = (self.directory(), Action::OutputRefused);
-        let error = DocumentError { code, reason };
+        let error = DocumentError::new(code, reason);
         let denial = error.deny(&known, action, agreement, Some(run), self.now());
         self.refuse_output(run, denial).await
     }

@@ -192,6 +192,36 @@ async fn without_all_approvals_there_are_no_keys() {
     assert_eq!(code_of(guard.attest(&world).await).await, "approvals_missing");
 }
 
+/// Also that a run which one holder cannot grant costs no other holder's runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_comes_too_early_is_refused_before_it_is_spent_anywhere() {
+    let world = World::start().await.unwrap();
+    let agreement = world.agreement(&Terms { max_runs: 1, ..Terms::default() }).unwrap();
+    for index in 0..3 {
+        world.broker(index).propose(agreement.envelope()).await.unwrap();
+    }
+    world.approve(0, &agreement).await.unwrap();
+    world.approve(1, &agreement).await.unwrap();
+    let guard = world.guard(&agreement).unwrap();
+    assert_eq!(code_of(guard.challenge(&world).await).await, "approvals_missing");
+    let recorded = world.until("the refusal", async || {
+        let refusals = world.broker(2).refusals().await?;
+        Ok(refusals.iter().any(|refusal| {
+            refusal.code == "approvals_missing"
+                && refusal.run == Some(guard.run())
+                && refusal.reasons.iter().any(|reason| reason.contains("steward"))
+        }))
+    });
+    recorded.await.unwrap();
+
+    world.approve(2, &agreement).await.unwrap();
+    guard.attest(&world).await.unwrap();
+    for index in 0..3 {
+        let view = world.broker(index).agreement(agreement.digest()).await.unwrap();
+        assert_eq!(view.runs, 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_leases_and_grants_at_once() {
     let world = World::start().await.unwrap();

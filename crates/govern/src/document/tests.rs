@@ -42,6 +42,21 @@ fn an_approval_by_somebody_without_the_role_is_refused() {
 }
 
 #[test]
+fn a_refusal_names_the_person_whose_signature_held_and_nobody_else() {
+    let (case, directory) = (Case::valid(), Case::valid().directory());
+    let actor = |signer: &SigningKey, person: &str| {
+        let approval = Approval { person: person.parse().unwrap(), ..case.approval("sam") };
+        let signed = envelope(approval, signer);
+        let refused = check_approval(&signed, &case.recognized(), &directory, NOW).unwrap_err();
+        let denial = refused.deny(&directory, Action::MessageRefused, None, None, NOW);
+        denial.entry().actor.clone()
+    };
+    let rob = actor(&key("hospital-a/rob"), "rob");
+    assert!(matches!(rob, Actor::Person { person, .. } if person.as_str() == "rob"));
+    assert_eq!(actor(&key("nobody"), "rob"), Actor::Unknown);
+}
+
+#[test]
 fn a_document_of_another_type_is_no_approval() {
     let case = Case::valid();
     let stop = envelope(stop_by("sam"), &key("hospital-a/sam"));

@@ -177,6 +177,46 @@ fn the_policy_is_asked_with_what_the_records_say() {
     denied(permit(|facts| facts.broker.last_entry = at(6)), Code::ClockSetBack);
 }
 
+/// Before there is evidence, whatever depends on evidence is taken to be as agreed.
+#[test]
+fn what_no_evidence_can_mend_is_foreseen() {
+    let policy = Policy::built_in().expect("a policy");
+    let (manifest, standing) = (signed_manifest(), Case::valid().standing());
+    let active = [DatasetVersion { manifest: &manifest, key_active: true }];
+    let suspended = [DatasetVersion { manifest: &manifest, key_active: false }];
+    let foresee = |change: &dyn Fn(&mut GrantFacts<'_>)| {
+        let mut facts = GrantFacts {
+            standing: &standing,
+            study_stopped: false,
+            runs_used: 0,
+            datasets: &active,
+            broker: BROKER,
+        };
+        change(&mut facts);
+        if facts.datasets.is_empty() {
+            facts.datasets = &suspended;
+        }
+        challenged().foresee(&policy, facts, NOW)
+    };
+    assert!(foresee(&|_| {}).is_ok());
+    denied(foresee(&|facts| facts.study_stopped = true), Code::StudyStopped);
+    denied(foresee(&|facts| facts.runs_used = 10), Code::RunsSpent);
+    denied(foresee(&|facts| facts.broker.witnesses_ready = 1), Code::WitnessesMissing);
+    denied(foresee(&|facts| facts.datasets = &[]), Code::KeyNotActive);
+
+    let own = "@code(\"never\") forbid(principal, action == Action::\"grant\", resource) \
+               when { resource.min_cell < 1000 };";
+    let own = Policy::with_rules(own).expect("a policy");
+    let facts = GrantFacts {
+        standing: &standing,
+        study_stopped: false,
+        runs_used: 0,
+        datasets: &active,
+        broker: BROKER,
+    };
+    denied(challenged().foresee(&own, facts, NOW), Code::HolderRule);
+}
+
 #[test]
 fn a_suspended_key_is_not_granted() {
     let (manifest, standing) = (signed_manifest(), Case::valid().standing());

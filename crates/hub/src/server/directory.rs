@@ -79,6 +79,11 @@ impl Directory {
         read(&self.cards).parties.get(party).map(|card| card.owner)
     }
 
+    /// Whether a party is registered with this key.
+    fn is_broker(&self, key: &VerifyingKey) -> bool {
+        read(&self.cards).parties.values().any(|card| card.owner == *key)
+    }
+
     /// The key that reads a person's mailbox.
     pub(crate) fn person_key(&self, party: &PartyId, person: &PersonId) -> Option<VerifyingKey> {
         let name = (party.clone(), person.clone());
@@ -219,7 +224,8 @@ pub(super) async fn put_party(
 }
 
 /// `PUT /v1/persons/{party}/{person}`: a [`PersonCard`], signed by its own key. Where
-/// registration is closed, the party's broker signs the request.
+/// registration is closed, the party's broker signs the request, or any listed broker if the party
+/// has none.
 pub(super) async fn put_person(
     State(hub): State<Arc<Hub>>,
     Path((party, person)): Path<(String, String)>,
@@ -228,9 +234,12 @@ pub(super) async fn put_person(
     let (party, person): (PartyId, PersonId) = (parse(&party)?, parse(&person)?);
     let (parts, body) = request.into_parts();
     let body = read_body(body, MAX_CARD_ENVELOPE_BYTES).await?;
-    if let Registration::Listed(_) = &hub.registration {
+    if let Registration::Listed(brokers) = &hub.registration {
         let signer = hub.signer(&parts, cordon_crypto::sha256(&[&body]))?;
-        if hub.directory.party_key(&party) != Some(signer) {
+        // A party without a broker, such as a university, has nobody else to speak for it.
+        let speaks = hub.directory.party_key(&party).is_none_or(|own| own == signer);
+        let is_broker = brokers.contains(&signer) && hub.directory.is_broker(&signer);
+        if !(is_broker && speaks) {
             return Err(Problem::new(Code::RegistrationClosed));
         }
     }

@@ -110,7 +110,8 @@ pub enum Hosts {
 pub enum Registration {
     /// Whoever comes first.
     Open,
-    /// These broker keys. Persons then need their party's broker to sign the request.
+    /// These broker keys. Persons then need their party's broker to sign the request, or any of
+    /// these if their party has no broker.
     Listed(BTreeSet<VerifyingKey>),
 }
 

@@ -8,7 +8,7 @@ use cordon_types::UnixSeconds;
 use reqwest::Method;
 
 use crate::fixture::{
-    BROKER, NOW, RESEARCHER, STRANGER, name, party, party_card, person, person_card, public,
+    BROKER, NOW, OTHER, RESEARCHER, STRANGER, name, party, party_card, person, person_card, public,
     register, sign,
 };
 use crate::support::{Hub, code, refusal};
@@ -100,6 +100,25 @@ async fn a_closed_hub_registers_listed_parties_and_their_persons() {
     let unsigned = hub.anonymous().register_person(&card).await;
     assert_eq!(code(unsigned), "signature_missing");
     hub.client(BROKER).register_person(&card).await.expect("vouched for");
+}
+
+#[tokio::test]
+async fn a_closed_hub_lets_a_broker_vouch_for_parties_without_one_only() {
+    let hub = Hub::start_with(|config| {
+        config.registration = Registration::Listed(BTreeSet::from([public(BROKER), public(OTHER)]));
+    })
+    .await;
+    let other = PartyCard { party: name("hospital-b"), broker_key: public(OTHER), ..party_card() };
+    hub.client(BROKER).register_party(&sign(party_card(), BROKER)).await.expect("listed");
+    hub.client(OTHER).register_party(&sign(other, OTHER)).await.expect("listed");
+
+    let away = sign(PersonCard { party: name("university"), ..person_card() }, RESEARCHER);
+    assert_eq!(code(hub.client(STRANGER).register_person(&away).await), "registration_closed");
+    hub.client(OTHER).register_person(&away).await.expect("the university has no broker");
+
+    let own = sign(PersonCard { person: name("alex"), ..person_card() }, RESEARCHER);
+    assert_eq!(code(hub.client(OTHER).register_person(&own).await), "registration_closed");
+    hub.client(BROKER).register_person(&own).await.expect("its own broker");
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ pub const STEWARD: u8 = 11;
 pub const RESEARCHER: u8 = 20;
 /// Nobody whom the hub knows.
 pub const STRANGER: u8 = 99;
+/// Broker of another party.
+pub const OTHER: u8 = 12;
 
 pub fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().expect("a name")
