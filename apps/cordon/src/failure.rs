@@ -7,6 +7,7 @@ use std::io;
 use cordon_broker::client::ClientError;
 use cordon_broker::log::LogError;
 use cordon_crypto::dsse::EnvelopeError;
+use cordon_hub::client::ClientError as HubError;
 
 use crate::ops::audit::NotThere;
 
@@ -20,11 +21,18 @@ pub struct Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Failed,
+    WrongUsage,
     Refused,
     VerificationFailed,
 }
 
 impl Failure {
+    /// Options that do not go together with what was found: exit code 2, like those that the
+    /// command line parser refuses.
+    pub fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { kind: Kind::WrongUsage, error: error.into() }
+    }
+
     /// Refused by policy or validation: exit code 3.
     pub fn refused(error: impl Into<anyhow::Error>) -> Self {
         Self { kind: Kind::Refused, error: error.into() }
@@ -45,10 +53,11 @@ impl Failure {
         }
     }
 
-    /// The process's exit code. 2, wrong usage, is the command line parser's.
+    /// The process's exit code.
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Failed => 1,
+            Kind::WrongUsage => 2,
             Kind::Refused => 3,
             Kind::VerificationFailed => 4,
         }
@@ -58,6 +67,7 @@ impl Failure {
     pub fn kind(&self) -> &'static str {
         match self.kind {
             Kind::Failed => "failed",
+            Kind::WrongUsage => "wrong_usage",
             Kind::Refused => "refused",
             Kind::VerificationFailed => "verification_failed",
         }
@@ -85,10 +95,14 @@ impl Kind {
             let refused = (400..500).contains(&problem.status) && problem.status != 404;
             return Some(if refused { Self::Refused } else { Self::Failed });
         }
+        if let Some(HubError::Refused { status, .. }) = cause.downcast_ref() {
+            return Some(if *status == 403 { Self::Refused } else { Self::Failed });
+        }
         let invalid = cause.is::<cordon_clinical::view::ViewError>()
             || cause.is::<cordon_clinical::table::RowError>()
             || cause.is::<cordon_clinical::csv::CsvError>()
             || cause.is::<crate::ops::refusals::Unusable>()
+            || cause.is::<crate::ops::run::NotReleased>()
             || cause.is::<cordon_govern::AgreementError>();
         if invalid {
             return Some(Self::Refused);

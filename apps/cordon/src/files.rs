@@ -28,6 +28,25 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Where a program is: as named, or, if only a name is given, beside this program or in PATH.
+pub fn program(named: &Path) -> PathBuf {
+    let is_bare = named.components().count() == 1 && !named.is_absolute();
+    if named.exists() || !is_bare {
+        return named.to_owned();
+    }
+    let own = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.to_owned()));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = own.into_iter().chain(std::env::split_paths(&path));
+    let found = folders.find_map(|folder| Some(folder.join(named)).filter(|file| file.is_file()));
+    found.unwrap_or_else(|| named.to_owned())
+}
+
+/// Reads a program whole, wherever it is.
+pub fn read_program(named: &Path) -> Result<Vec<u8>> {
+    let path = program(named);
+    fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))
+}
+
 /// Reads a JSON file.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&read(path)?)

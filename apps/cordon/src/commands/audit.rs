@@ -7,11 +7,13 @@ use clap::{Args, Subcommand};
 use cordon_crypto::dsse::Signed;
 use cordon_protocol::entry::{Actor, Decision};
 use cordon_protocol::party::PartyCard;
-use cordon_protocol::{Agreement, LogEntry};
+use cordon_protocol::{Agreement, LogEntry, RunId};
 use cordon_tlog::{LogKey, Quorum, WitnessKey};
 use cordon_types::PartyId;
 use serde_json::json;
 
+use super::people::AtBroker;
+use super::wait_for;
 use crate::clock::rfc3339;
 use crate::failure::{Failure, Outcome};
 use crate::files;
@@ -38,6 +40,10 @@ pub enum Command {
     #[command(after_help = "Example:\n  \
         cordon audit check --entry entry-7.json --proof entry-7.tlog-proof --card broker/card.json")]
     Check(CheckArguments),
+    /// Show the newest refusals of your broker with their full reasons.
+    #[command(after_help = "Example:\n  \
+        cordon audit refusals --broker http://127.0.0.1:8701 --as auditor.key")]
+    Refusals(AtBroker),
 }
 
 /// Whose log it is, and who must have cosigned.
@@ -106,6 +112,7 @@ pub fn run(command: Command, output: Output) -> Outcome {
         Command::Show(arguments) => verify(&arguments, output, true),
         Command::Proof(arguments) => proof(&arguments, output),
         Command::Check(arguments) => check(&arguments, output),
+        Command::Refusals(at) => wait_for(refusals(at, output)),
     }
 }
 
@@ -134,11 +141,14 @@ impl Keys {
     }
 }
 
+const UNWITNESSED: &str = "no witness was asked for: the log may show others another history; \
+     `--agreement` with `--holder`, or `--witness`, asks for the other holders' cosignatures";
+
 fn verify(arguments: &LogArguments, output: Output, entries: bool) -> Outcome {
     let (key, quorum) = arguments.keys.read()?;
     let audited = audit::verify(&arguments.source, &key, &quorum).map_err(Failure::of_audit)?;
     if quorum.is_none() {
-        output.note("no witness was asked for: the log may show others another history");
+        output.note(UNWITNESSED);
     }
     let cosigners: Vec<String> =
         audited.cosigners.iter().map(|cosigner| cosigner.name().to_string()).collect();
@@ -176,7 +186,7 @@ fn listed(entries: &[LogEntry]) -> String {
                 Decision::Deny => format!("{action} (no)"),
             },
             entry.code.clone(),
-            entry.run.map(|run| run.0.to_hex().chars().take(12).collect()).unwrap_or_default(),
+            entry.run.map(short).unwrap_or_default(),
         ]);
     }
     rows.to_string()
@@ -209,9 +219,34 @@ fn check(arguments: &CheckArguments, output: Output) -> Outcome {
     let (entry, proof) = (files::read(&arguments.entry)?, files::read(&arguments.proof)?);
     let proven =
         audit::check_proof(&proof, &entry, &key, &quorum).map_err(Failure::verification)?;
+    if quorum.is_none() {
+        output.note(UNWITNESSED);
+    }
     let answer =
         json!({ "log": proven.origin().as_str(), "index": proven.index(), "size": proven.size() });
     output.show(&answer, || {
         format!("entry {} of log {} at size {}", proven.index(), proven.origin(), proven.size())
     })
+}
+
+async fn refusals(at: AtBroker, output: Output) -> Outcome {
+    let (_, staff) = at.connect()?;
+    let refusals = staff.refusals().await?;
+    output.show(&refusals, || {
+        let mut rows = table(["#", "time", "run", "code", "reasons"]);
+        for refusal in &refusals {
+            rows.add_row([
+                refusal.entry.to_string(),
+                rfc3339(refusal.time),
+                refusal.run.map(short).unwrap_or_default(),
+                refusal.code.clone(),
+                refusal.reasons.join("\n"),
+            ]);
+        }
+        rows.to_string()
+    })
+}
+
+fn short(run: RunId) -> String {
+    run.0.to_hex().chars().take(12).collect()
 }

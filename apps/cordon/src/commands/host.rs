@@ -15,6 +15,7 @@ use super::people::Hub;
 use super::service::{shutdown, start_log};
 use super::wait_for;
 use crate::failure::Outcome;
+use crate::files;
 use crate::keyfile::{self, Purpose};
 use crate::ops::hub;
 use crate::ops::launcher::SoftwareLauncher;
@@ -32,10 +33,10 @@ pub struct Arguments {
     /// The host's own key; made if it is not there.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// The guard's executable.
+    /// The guard's executable; a bare name is looked up beside `cordon` and in PATH, too.
     #[arg(long, value_name = "FILE")]
     guard: PathBuf,
-    /// An engine, or a folder of engines; others are fetched from the hub.
+    /// An engine, looked up likewise, or a folder of engines; others are fetched from the hub.
     #[arg(long = "engine", value_name = "FILE")]
     engines: Vec<PathBuf>,
     /// Root key of the software TEE that guards start in: `cordon-softtee init` makes one.
@@ -56,7 +57,9 @@ async fn serve(arguments: Arguments, output: Output) -> Outcome {
     let Arguments { hub: at, key, guard, engines, software_root_key, at_most } = arguments;
     let shutdown = shutdown()?;
     let root = read_root_key(&software_root_key)?;
+    let guard = files::program(&guard);
     ensure_file(&guard)?;
+    let engines: Vec<PathBuf> = engines.iter().map(|engine| files::program(engine)).collect();
     let key = Arc::new(keyfile::signing_key(&key, Purpose::Host, &mut SystemRandom::new())?);
     let public = key.verifying_key();
     let roots = at.hub_roots.as_deref();

@@ -175,6 +175,7 @@ impl Card {
             Self::Party(card) => {
                 let value = card.value();
                 lines.push(format!("profile       {}", value.profile));
+                lines.push(format!("broker key    {}", value.broker_key));
                 for key in &value.manifest_keys {
                     lines.push(format!("manifest key  {}", key.fingerprint()));
                 }

@@ -2,6 +2,7 @@
 
 use cordon_protocol::release::{Assurance, ResultDocument};
 use cordon_protocol::table::Cell;
+use serde_json::Value;
 
 use crate::output::table;
 
@@ -16,6 +17,15 @@ pub fn text(document: &ResultDocument) -> String {
         Assurance::None => format!("{rows}\n{NOT_CONFIDENTIAL}"),
         Assurance::Hardware => rows.to_string(),
     }
+}
+
+/// A result for machines. The padding only hides how long it is while it is sealed.
+pub fn json(document: &ResultDocument) -> anyhow::Result<Value> {
+    let mut json = serde_json::to_value(document)?;
+    if let Value::Object(members) = &mut json {
+        members.remove("padding");
+    }
+    Ok(json)
 }
 
 /// A result as CSV: cells that were withheld are empty.

@@ -14,7 +14,7 @@ use cordon_hub::client::Client;
 use cordon_protocol::decision::Verdict;
 use cordon_protocol::release::{Outcome as RunOutcome, ResultDocument};
 use cordon_protocol::run::ParameterValue;
-use cordon_protocol::{Agreement, RunId};
+use cordon_protocol::{Agreement, Refusal, RunId};
 use cordon_types::{ParameterName, Sha256Digest};
 use serde_json::json;
 
@@ -22,8 +22,9 @@ use super::people::{AtBroker, Hub};
 use super::{results, values, wait_for};
 use crate::clock::now;
 use crate::failure::{Failure, Outcome};
+use crate::ops::review::NothingToReview;
 use crate::ops::{result, review, run, words};
-use crate::output::Output;
+use crate::output::{Output, table};
 use crate::person::PersonKeys;
 
 pub const EXAMPLE: &str = "Example:\n  cordon run watch sha256:3d… --hub https://hub.example";
@@ -38,6 +39,10 @@ pub enum Command {
     #[command(after_help = "Example:\n  \
         cordon run start --agreement sha256:1f… --hub https://hub.example --as researcher.key --wait")]
     Start(StartArguments),
+    /// List the runs at your broker.
+    #[command(after_help = "Example:\n  \
+        cordon run list --broker http://127.0.0.1:8701 --as reviewer.key")]
+    List(AtBroker),
     /// Watch a run until it ends.
     #[command(after_help = EXAMPLE)]
     Watch(WatchArguments),
@@ -152,6 +157,7 @@ pub fn run(command: Command, output: Output) -> Outcome {
     wait_for(async move {
         match command {
             Command::Start(arguments) => start(arguments, output).await,
+            Command::List(at) => list(&at, output).await,
             Command::Watch(arguments) => watch(arguments, output).await,
             Command::Output(OutputCommand::Show(arguments)) => show(arguments, output).await,
             Command::Output(OutputCommand::Review(arguments)) => decide(arguments, output).await,
@@ -213,14 +219,21 @@ async fn follow(hub: &Client, run: RunId, output: Output) -> Outcome {
     let status = run::wait(hub, run, LONGEST, tell).await?;
     line.finish_and_clear();
     output.show(&status, || format!("run {run}: {}", said(&status)))?;
-    match status.code.as_deref() {
-        Some("ok") => Ok(()),
-        code => Err(Failure::refused(anyhow!(
-            "nothing left the enclave: {}{}",
-            code.unwrap_or("the host gave no code"),
+    let code = match status.code.as_deref() {
+        Some("ok") => return Ok(()),
+        code => code.unwrap_or("the host gave no code"),
+    };
+    let agreement = run::agreement_of(hub, run).await?;
+    let refusals = run::refusals(hub, agreement.value(), run).await?;
+    Err(Failure::refused(match refusals.first() {
+        Some(Refusal { holder, code, sentence, .. }) => {
+            anyhow!("refused by the broker of `{holder}`: {sentence} ({code})")
+        }
+        None => anyhow!(
+            "nothing left the enclave: {code}{}",
             status.detail.map(|detail| format!(": {detail}")).unwrap_or_default()
-        ))),
-    }
+        ),
+    }))
 }
 
 fn said(status: &RunStatus) -> String {
@@ -232,6 +245,19 @@ fn said(status: &RunStatus) -> String {
     }
 }
 
+async fn list(at: &AtBroker, output: Output) -> Outcome {
+    let (_, staff) = at.connect()?;
+    let runs = staff.runs().await?;
+    output.show(&runs, || {
+        let mut rows = table(["state", "code", "run", "agreement"]);
+        for view in &runs {
+            let (state, code) = (view.state.to_string(), view.code.clone());
+            rows.add_row([state, code, view.run.to_string(), view.agreement.to_string()]);
+        }
+        rows.to_string()
+    })
+}
+
 async fn show(arguments: ShowArguments, output: Output) -> Outcome {
     let (_, staff) = arguments.at.connect()?;
     let view = staff.run(arguments.run).await?;
@@ -241,9 +267,13 @@ async fn show(arguments: ShowArguments, output: Output) -> Outcome {
 async fn decide(arguments: ReviewArguments, output: Output) -> Outcome {
     let (person, staff) = arguments.at.connect()?;
     let view = staff.review(arguments.run).await?;
-    let document = review::open(&view, arguments.run, &person).map_err(Failure::verification)?;
+    let opened = review::open(&view, arguments.run, &person);
+    let document = opened.map_err(|error| match error.is::<NothingToReview>() {
+        true => Failure::refused(error),
+        false => Failure::verification(error),
+    })?;
     let Some(verdict) = arguments.verdict else {
-        return output.show(&document, || results::text(&document));
+        return output.show(&results::json(&document)?, || results::text(&document));
     };
     output.note(&results::text(&document));
     let verdict = match verdict {
@@ -260,13 +290,18 @@ async fn open(arguments: OpenArguments, output: Output) -> Outcome {
     let person = PersonKeys::load(&arguments.person)?;
     let hub = arguments.hub.connect(&person).await?;
     let agreement = run::agreement_of(&hub, arguments.run).await?;
+    let mut recipients = agreement.value().recipients.iter();
+    if !recipients.any(|r| r.party == person.party && r.person == person.person) {
+        let name = format!("{}/{}", person.party, person.person);
+        return Err(Failure::refused(anyhow!("`{name}` is not among the agreement's recipients")));
+    }
     let within = Duration::from_secs(arguments.within);
     let document = result_of(&hub, &agreement, arguments.run, &person, within).await?;
     if arguments.csv {
         let text = results::csv(&document)?;
-        return output.show(&document, || text);
+        return output.show(&results::json(&document)?, || text);
     }
-    output.show(&document, || results::text(&document))
+    output.show(&results::json(&document)?, || results::text(&document))
 }
 
 /// Everything between a run's name and its opened result.

@@ -1,6 +1,6 @@
 //! `cordon study`: propose, read, decide, stop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::PathBuf;
 
@@ -9,15 +9,15 @@ use clap::{Args, Subcommand};
 use cordon_broker::api::AgreementView;
 use cordon_crypto::SystemRandom;
 use cordon_crypto::dsse::Signed;
-use cordon_govern::diff;
+use cordon_govern::{Change, diff};
 use cordon_protocol::Agreement;
 use cordon_protocol::decision::Verdict;
-use cordon_types::{Sha256Digest, StudyId};
+use cordon_types::{PartyId, Sha256Digest, StudyId, UnixSeconds};
 use serde_json::json;
 
-use super::people::{AtBroker, Hub};
+use super::people::{AtBroker, Hub, person_card};
 use super::{values, wait_for};
-use crate::clock::now;
+use crate::clock::{now, rfc3339};
 use crate::failure::{Failure, Outcome};
 use crate::files;
 use crate::ops::propose::{Draft, Known, propose};
@@ -43,8 +43,9 @@ pub enum Command {
         --engine cordon-engine-sql --guard cordon-enclave")]
     Propose(ProposeArguments),
     /// Show an agreement in plain words.
-    #[command(after_help = "Example:\n  cordon study show sha256:1f… --hub https://hub.example")]
-    Show(AtHub),
+    #[command(after_help = "Example:\n  \
+        cordon study show sha256:1f… --hub https://hub.example --out agreement.json")]
+    Show(ShowArguments),
     /// Show every difference between two agreements.
     #[command(
         after_help = "Example:\n  cordon study diff sha256:1f… sha256:2e… --hub https://hub.example"
@@ -78,15 +79,18 @@ pub struct ProposeArguments {
     /// Whose keys sign: a file of `cordon init person`.
     #[arg(long = "as", value_name = "PERSON.KEY")]
     person: PathBuf,
-    /// The engine that shall run.
+    /// The engine that shall run; a bare name is looked up beside `cordon` and in PATH, too.
     #[arg(long, value_name = "FILE")]
     engine: PathBuf,
-    /// A guard that may run it: its measurement goes into the agreement.
+    /// A guard that may run it, looked up likewise: its measurement goes into the agreement.
     #[arg(long = "guard", value_name = "FILE", required = true)]
     guards: Vec<PathBuf>,
     /// A holder's card from a file, which wins over the hub's.
     #[arg(long = "party-card", value_name = "CARD")]
     party_cards: Vec<PathBuf>,
+    /// A reviewer's or recipient's card from a file, which wins over the hub's.
+    #[arg(long = "person-card", value_name = "CARD")]
+    person_cards: Vec<PathBuf>,
     /// What an owner read out: `hospital-a=1a2b-…` or `hospital-a/alice=1a2b-…`.
     #[arg(long = "fingerprint", value_name = "NAME=FINGERPRINT", value_parser = values::pair)]
     fingerprints: Vec<(String, String)>,
@@ -94,21 +98,24 @@ pub struct ProposeArguments {
 
 /// An agreement at the hub.
 #[derive(Args, Debug)]
-pub struct AtHub {
-    /// Its digest.
+pub struct ShowArguments {
+    /// Its whole digest.
     #[arg(value_name = "DIGEST")]
     agreement: Sha256Digest,
     #[command(flatten)]
     hub: Hub,
+    /// Write the signed agreement, too: `cordon audit` takes the keys of all logs from it.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 /// Two agreements.
 #[derive(Args, Debug)]
 pub struct DiffArguments {
-    /// The older one.
+    /// The older one, by its whole digest.
     #[arg(value_name = "BEFORE")]
     before: Sha256Digest,
-    /// The newer one.
+    /// The newer one, likewise.
     #[arg(value_name = "AFTER")]
     after: Sha256Digest,
     #[command(flatten)]
@@ -139,6 +146,9 @@ pub struct StopArguments {
     study: StudyId,
     #[command(flatten)]
     at: AtBroker,
+    /// Stop a study that your broker knows no agreement of yet: none will ever be granted.
+    #[arg(long)]
+    ahead: bool,
 }
 
 /// Does it.
@@ -161,9 +171,10 @@ async fn propose_study(arguments: ProposeArguments, output: Output) -> Outcome {
     let person = PersonKeys::load(&arguments.person)?;
     let hub = arguments.hub.connect(&person).await?;
     let parties = arguments.party_cards.iter().map(|path| files::read_signed(path));
+    let people = arguments.person_cards.iter().map(|path| person_card(path));
     let trusted = Trusted {
         parties: parties.collect::<Result<_>>()?,
-        people: Vec::new(),
+        people: people.collect::<Result<_>>()?,
         fingerprints: arguments.fingerprints.into_iter().collect::<BTreeMap<_, _>>(),
     };
     let gathered = gather(&hub, &draft, trusted).await?;
@@ -173,13 +184,10 @@ async fn propose_study(arguments: ProposeArguments, output: Output) -> Outcome {
              compares it with its own directory"
         ));
     }
-    let engine = std::fs::read(&arguments.engine)
-        .with_context(|| format!("cannot read `{}`", arguments.engine.display()))?;
+    let engine = files::read_program(&arguments.engine)?;
     let mut measurements = Vec::new();
     for guard in &arguments.guards {
-        let bytes =
-            std::fs::read(guard).with_context(|| format!("cannot read `{}`", guard.display()))?;
-        measurements.push(cordon_softtee::measurement_of(&bytes));
+        measurements.push(cordon_softtee::measurement_of(&files::read_program(guard)?));
     }
     let known = Known {
         parties: &gathered.parties,
@@ -191,14 +199,26 @@ async fn propose_study(arguments: ProposeArguments, output: Output) -> Outcome {
     let agreement = propose(&draft, &known, &person, now()).map_err(Failure::refused)?;
     let answers = send(&hub, &agreement).await?;
     let all_took = answers.iter().all(|(_, answer)| *answer == Answer::Recorded);
-    let lines: Vec<String> =
-        answers.iter().map(|(party, answer)| format!("{party}: {}", said(answer))).collect();
-    let answer = json!({ "agreement": agreement.digest(), "holders": lines });
-    output.show(&answer, || format!("{}\n{}", agreement.digest(), lines.join("\n")))?;
+    let holders: Vec<_> = answers.iter().map(|(party, answer)| json_of(party, answer)).collect();
+    let answer = json!({ "agreement": agreement.digest(), "holders": holders });
+    output.show(&answer, || {
+        let lines = answers.iter().map(|(party, answer)| format!("\n{party}: {}", said(answer)));
+        format!("{}{}", agreement.digest(), lines.collect::<String>())
+    })?;
     if all_took {
         return Ok(());
     }
     Err(Failure::refused(anyhow!("not every holder's broker took the proposal")))
+}
+
+fn json_of(party: &PartyId, answer: &Answer) -> serde_json::Value {
+    match answer {
+        Answer::Recorded => json!({ "party": party, "answer": "recorded" }),
+        Answer::Refused { code, sentence } => {
+            json!({ "party": party, "answer": "refused", "code": code, "sentence": sentence })
+        }
+        Answer::Silent => json!({ "party": party, "answer": "silent" }),
+    }
 }
 
 fn said(answer: &Answer) -> String {
@@ -209,8 +229,11 @@ fn said(answer: &Answer) -> String {
     }
 }
 
-async fn show(arguments: AtHub, output: Output) -> Outcome {
+async fn show(arguments: ShowArguments, output: Output) -> Outcome {
     let agreement = run::agreement(&arguments.hub.anonymous()?, arguments.agreement).await?;
+    if let Some(out) = arguments.out {
+        files::write(&out, &agreement.envelope().to_json())?;
+    }
     output.show(agreement.value(), || words::plain(&agreement))
 }
 
@@ -219,11 +242,22 @@ async fn difference(arguments: DiffArguments, output: Output) -> Outcome {
     let before = run::agreement(&hub, arguments.before).await?;
     let after = run::agreement(&hub, arguments.after).await?;
     let changes = diff(before.value(), after.value());
-    let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    let lines: Vec<String> = changes.into_iter().map(readable).collect();
     output.show(&lines, || match lines.is_empty() {
         true => "no difference".to_owned(),
         false => lines.join("\n"),
     })
+}
+
+/// A difference, with times as people read them.
+fn readable(change: Change) -> String {
+    let is_time = ["not_before", "not_after"].contains(&change.field.as_str());
+    let time = |text: String| match text.parse() {
+        Ok(seconds) if is_time => rfc3339(UnixSeconds::new(seconds)),
+        _ => text,
+    };
+    let Change { field, before, after } = change;
+    Change { field, before: before.map(time), after: after.map(time) }.to_string()
 }
 
 async fn list(at: &AtBroker, output: Output) -> Outcome {
@@ -256,7 +290,7 @@ async fn decide(arguments: DecideArguments, verdict: Verdict, output: Output) ->
     }
     match arguments.confirmed {
         Some(confirmed) if confirmed == digest => {}
-        Some(_) => return Err(Failure::refused(anyhow!("`--digest` is of another agreement"))),
+        Some(_) => return Err(Failure::usage(anyhow!("`--digest` is of another agreement"))),
         None => confirm(&agreement, verdict, output)?,
     }
     let expires = now().plus_seconds(u64::from(arguments.days) * 86_400);
@@ -276,10 +310,10 @@ fn find(agreements: &[AgreementView], wanted: &str) -> Outcome<Sha256Digest> {
         agreements.iter().map(|view| view.digest).filter(|digest| digest.to_hex().starts_with(hex));
     match (found.next(), found.next()) {
         (Some(digest), None) if hex.len() >= CONFIRMED_CHARS => Ok(digest),
-        (Some(_), _) => Err(Failure::refused(anyhow!(
+        (Some(_), _) => Err(Failure::usage(anyhow!(
             "`{wanted}` does not name one agreement: give at least {CONFIRMED_CHARS} characters"
         ))),
-        (None, _) => Err(Failure::refused(anyhow!("the broker has no agreement `{wanted}`"))),
+        (None, _) => Err(Failure::from(anyhow!("the broker has no agreement `{wanted}`"))),
     }
 }
 
@@ -289,7 +323,7 @@ fn confirm(agreement: &Signed<Agreement>, verdict: Verdict, output: Output) -> O
     let start: String = hex.chars().take(CONFIRMED_CHARS).collect();
     output.note(&words::plain(agreement));
     if !io::stdin().is_terminal() {
-        return Err(Failure::refused(anyhow!(
+        return Err(Failure::usage(anyhow!(
             "nobody is there to confirm: repeat the whole digest with `--digest`"
         )));
     }
@@ -308,10 +342,30 @@ fn confirm(agreement: &Signed<Agreement>, verdict: Verdict, output: Output) -> O
 }
 
 async fn stop(arguments: StopArguments, output: Output) -> Outcome {
-    let (person, staff) = arguments.at.connect()?;
-    let stop = holder::stop(&arguments.study, &person, now(), &mut SystemRandom::new())?;
+    let StopArguments { study, at, ahead } = arguments;
+    let (person, staff) = at.connect()?;
+    // A broker that cannot list can still stop.
+    if let (false, Ok(agreements)) = (ahead, staff.agreements().await)
+        && agreements.iter().all(|view| view.study != study)
+    {
+        return Err(unknown_study(&study, &agreements));
+    }
+    let stop = holder::stop(&study, &person, now(), &mut SystemRandom::new())?;
     let recorded = staff.stop(&stop).await?;
     output.show(&recorded, || {
-        format!("stopped `{}` here: no new grants, leases end within seconds", arguments.study)
+        format!("stopped `{study}` here: no new grants, leases end within seconds")
     })
+}
+
+/// A misspelt stop would stop nothing now, and another study for good.
+fn unknown_study(study: &StudyId, agreements: &[AgreementView]) -> Failure {
+    let known: BTreeSet<&str> = agreements.iter().map(|view| view.study.as_str()).collect();
+    let known = match known.is_empty() {
+        true => "none".to_owned(),
+        false => format!("`{}`", known.into_iter().collect::<Vec<_>>().join("`, `")),
+    };
+    Failure::refused(anyhow!(
+        "nothing was stopped: your broker has no agreement of a study `{study}` (it has: {known}); \
+         to stop it before it is proposed, add `--ahead`"
+    ))
 }

@@ -1,6 +1,6 @@
 //! Reviewing an output: open the copy that the guard sealed to this reviewer, then decide.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use cordon_broker::api::ReviewView;
 use cordon_crypto::dsse::{Envelope, Signed};
 use cordon_crypto::{Label, Random};
@@ -12,20 +12,34 @@ use cordon_types::UnixSeconds;
 use super::result::committed;
 use crate::person::PersonKeys;
 
+/// There is nothing for this person to review.
+#[derive(Debug, thiserror::Error)]
+pub enum NothingToReview {
+    /// The run failed.
+    #[error("nothing left the enclave, so there is nothing to review: {0}")]
+    Failed(String),
+    /// The agreement has other reviewers.
+    #[error("there is no review copy for `{0}`: the agreement names who reviews")]
+    NotAReviewer(String),
+}
+
 /// Opens this reviewer's copy of the checked output. The receipt is as the own broker took it:
 /// signed by the guard that it granted keys to.
 ///
 /// # Errors
-/// If there is none, or it is not the very output that the receipt commits to. Anybody who
+/// [`NothingToReview`], or if it is not the very output that the receipt commits to: anybody who
 /// carries a copy could seal another one to the reviewer.
 pub fn open(view: &ReviewView, run: RunId, reviewer: &PersonKeys) -> Result<ResultDocument> {
     let receipt = view.receipt.open::<Receipt>(&view.receipt.claimed_signer())?;
     ensure!(receipt.value().run == run, "the broker shows the receipt of another run");
-    let Outcome::Sealed(outcome) = &receipt.value().outcome else {
-        bail!("nothing left the enclave, so there is nothing to review");
+    let outcome = match &receipt.value().outcome {
+        Outcome::Sealed(outcome) => outcome,
+        Outcome::Failed { code } => bail!(NothingToReview::Failed(code.clone())),
     };
     let own = |copy: &&ReviewCopy| copy.party == reviewer.party && copy.person == reviewer.person;
-    let copy = view.copies.iter().find(own).context("there is no review copy for you")?;
+    let name = || format!("{}/{}", reviewer.party, reviewer.person);
+    let copy = view.copies.iter().find(own);
+    let copy = copy.ok_or_else(|| NothingToReview::NotAReviewer(name()))?;
     let context: [&[u8]; 2] = [run.0.as_bytes(), outcome.sealed.as_bytes()];
     let opened = reviewer.boxes.open(Label::ReviewBox, &context, &copy.sealed)?;
     let document = committed(&opened, outcome)?;

@@ -11,7 +11,7 @@ use cordon_hub::api::{DocumentKind, RunState, RunStatus};
 use cordon_hub::client::{Client, Inbox};
 use cordon_protocol::message::ToPerson;
 use cordon_protocol::run::ParameterValue;
-use cordon_protocol::{Agreement, Evidence, Release, RunId, RunRequest, V1};
+use cordon_protocol::{Agreement, Evidence, Refusal, Release, RunId, RunRequest, V1};
 use cordon_types::{ParameterName, PartyId, Sha256Digest, UnixSeconds};
 
 use crate::person::PersonKeys;
@@ -166,10 +166,35 @@ pub async fn releases(
     Ok(releases)
 }
 
+/// Which holders' brokers refused a run, in the order in which they did, as they signed it.
+///
+/// # Errors
+/// If the hub does not answer.
+pub async fn refusals(hub: &Client, agreement: &Agreement, run: RunId) -> Result<Vec<Refusal>> {
+    let mut refusals = Vec::new();
+    for entry in hub.run_documents(&run, DocumentKind::Refusal).await?.documents {
+        let holder = agreement.holders.iter().find(|h| h.broker_key == entry.signer);
+        let Some(holder) = holder else { continue };
+        let envelope = hub.document(&entry.digest, Some(&entry.signer)).await?;
+        if let Ok(refusal) = envelope.open::<Refusal>(&holder.broker_key)
+            && refusal.value().run == Some(run)
+        {
+            refusals.push(refusal.into_value());
+        }
+    }
+    refusals.sort_by_key(|refusal| refusal.issued);
+    Ok(refusals)
+}
+
+/// Some holders have not released their shares in time.
+#[derive(Debug, thiserror::Error)]
+#[error("not released by {}", .0.join(", "))]
+pub struct NotReleased(Vec<String>);
+
 /// Waits until every holder has released its share.
 ///
 /// # Errors
-/// Names who has not, when the time is over.
+/// [`NotReleased`] when the time is over.
 pub async fn all_releases(
     hub: &Client,
     agreement: &Agreement,
@@ -179,18 +204,13 @@ pub async fn all_releases(
     let deadline = tokio::time::Instant::now() + within;
     loop {
         let releases = releases(hub, agreement, run).await?;
-        let missing: Vec<&PartyId> = agreement
-            .holders
-            .iter()
-            .map(|h| &h.party)
-            .filter(|p| !releases.contains_key(p))
-            .collect();
+        let parties = agreement.holders.iter().map(|holder| &holder.party);
+        let missing = parties.filter(|party| !releases.contains_key(party));
+        let missing: Vec<String> = missing.map(ToString::to_string).collect();
         if missing.is_empty() {
             return Ok(releases);
         }
-        let now = tokio::time::Instant::now();
-        let names: Vec<_> = missing.iter().map(|p| p.as_str()).collect();
-        ensure!(now < deadline, "not released by {}", names.join(", "));
+        ensure!(tokio::time::Instant::now() < deadline, NotReleased(missing));
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
