@@ -145,7 +145,8 @@ pub struct OpenArguments {
     #[arg(long = "as", value_name = "PERSON.KEY")]
     person: PathBuf,
     /// Seconds to wait for the releases of all holders.
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..=86_400))]
     within: u64,
     /// Print CSV.
     #[arg(long)]

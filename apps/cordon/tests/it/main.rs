@@ -6,6 +6,7 @@ mod demo;
 mod kills;
 mod place;
 mod programs;
+mod quickstart;
 mod real_data;
 mod sealing;
 mod services;

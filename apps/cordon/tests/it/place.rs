@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::programs::{Service, beside, cordon};
+use crate::programs::{Service, beside, cordon, fails};
 
 /// The hospitals.
 pub const PARTIES: [&str; 2] = ["hospital-a", "hospital-b"];
@@ -41,22 +41,45 @@ impl Hospital {
         arguments.extend(["--broker", &self.broker, "--as", &key]);
         cordon(&arguments)
     }
+
+    /// The same, for a command that must fail.
+    #[track_caller]
+    pub fn fails_at(&self, command: &[&str], person: &str) -> (i32, String) {
+        let key = self.path(&format!("{person}.key"));
+        let mut arguments = command.to_vec();
+        arguments.extend(["--broker", &self.broker, "--as", &key]);
+        fails(&arguments)
+    }
+
+    /// The two people who approve, do.
+    pub fn approve(&self, digest: &str) {
+        for person in ["steward", "officer"] {
+            self.at(&["study", "approve", digest, "--digest", digest], person);
+        }
+    }
 }
 
 impl Place {
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name).display().to_string();
-        let hub = Service::start(
-            &["hub", "--folder", &path("hub"), "--listen", "127.0.0.1:0"],
-            "listening ",
-        );
+        let mut brokers = Vec::new();
+        for party in PARTIES {
+            let folder = folder.path().join(party);
+            new_holder(&folder, party);
+            let card =
+                cordon(&["party", "show", &folder.join("broker/card.json").display().to_string()]);
+            brokers.push(card["card"]["broker_key"].as_str().expect("a key").to_owned());
+        }
+        let hub_folder = path("hub");
+        let mut arguments = vec!["hub", "--folder", &hub_folder, "--listen", "127.0.0.1:0"];
+        brokers.iter().for_each(|key| arguments.extend(["--broker-key", key]));
+        let hub = Service::start(&arguments, "listening ");
         let root = tee_root(folder.path());
         let mut services = Vec::new();
         let mut hospitals = Vec::new();
         for party in PARTIES {
             let folder = folder.path().join(party);
-            new_holder(&folder, party);
             let mut arguments = broker_arguments(&folder);
             arguments.extend(["--hub", &hub.first, "--software-root", &root].map(str::to_owned));
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -73,9 +96,9 @@ impl Place {
                 "--key",
                 &path("host.key"),
                 "--guard",
-                &beside("cordon-enclave").display().to_string(),
+                "cordon-enclave",
                 "--engine",
-                &beside("cordon-engine-sql").display().to_string(),
+                "cordon-engine-sql",
                 "--software-root-key",
                 &path("tee.key"),
             ],
@@ -128,7 +151,7 @@ impl Place {
         command.extend(["--strict", "--out", &out]);
         command.extend(source);
         let sealed = cordon(&command);
-        cordon(&["dataset", "inspect", &out, "--verify"]);
+        cordon(&["dataset", "inspect", &out, "--verify", "--card", &card]);
         hospital.at(&["dataset", "publish", &out, "--hub", &self.hub], "steward");
         sealed
     }
@@ -141,27 +164,33 @@ impl Place {
         cordon(&arguments)
     }
 
+    /// The same arguments as [`Self::research`], for a command that must fail.
+    #[track_caller]
+    pub fn research_fails(&self, command: &[&str]) -> (i32, String) {
+        let key = self.researcher.display().to_string();
+        let mut arguments = command.to_vec();
+        arguments.extend(["--hub", &self.hub, "--as", &key]);
+        fails(&arguments)
+    }
+
     /// From a draft to an agreement that everybody approved.
     pub fn agree(&self, draft: &Value) -> String {
+        let digest = self.propose(draft);
+        self.hospitals.iter().for_each(|hospital| hospital.approve(&digest));
+        digest
+    }
+
+    /// From a draft to an agreement that waits for approvals.
+    pub fn propose(&self, draft: &Value) -> String {
         let file = self.folder.path().join("study.json");
         fs::write(&file, draft.to_string()).expect("a draft");
-        let answer = self.research(&[
-            "study",
-            "propose",
-            "--draft",
-            &file.display().to_string(),
-            "--engine",
-            &beside("cordon-engine-sql").display().to_string(),
-            "--guard",
-            &beside("cordon-enclave").display().to_string(),
-        ]);
-        let digest = answer["agreement"].as_str().expect("a digest").to_owned();
-        for hospital in &self.hospitals {
-            for person in ["steward", "officer"] {
-                hospital.at(&["study", "approve", &digest, "--digest", &digest], person);
-            }
-        }
-        digest
+        let draft = file.display().to_string();
+        let mut command = vec!["study", "propose", "--draft", &draft];
+        command.extend(["--engine", "cordon-engine-sql", "--guard", "cordon-enclave"]);
+        let answer = self.research(&command);
+        let recorded = |holder: &Value| holder["answer"] == "recorded";
+        assert!(answer["holders"].as_array().expect("holders").iter().all(recorded), "{answer}");
+        answer["agreement"].as_str().expect("a digest").to_owned()
     }
 
     /// Runs an agreement and opens the result.
