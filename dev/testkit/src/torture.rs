@@ -1,5 +1,6 @@
-//! Torture: a broker is killed again and again while it releases keys, and must never have given
-//! a key that its log does not tell of, nor pay one run twice.
+//! Torture: a broker is killed again and again while it grants keys and while it clears outputs.
+//! It must never have given a key or a share of a result that its log does not tell of, nor pay
+//! one run twice, nor clear two outputs of it, nor lose one.
 //!
 //! The broker is a process of its own (`torture broker`); the other two, its witnesses, and the
 //! guards live here and survive it, so that what left the broker is known here whatever becomes
@@ -7,15 +8,20 @@
 //! program. A power failure, where the disk may lose what was not flushed, is not played.
 //!
 //! Two thirds of the kills hit a durable step: just before or just after one of the writes,
-//! flushes and renames that a release makes, counted from outside by tracing the process. The
-//! production code knows nothing of it. The others come at a random moment of a release.
+//! flushes and renames that the task makes, counted from outside by tracing the process. The
+//! production code knows nothing of it. The others come at a random moment of the task.
 
 mod campaign;
 mod child;
+mod clearances;
 mod disk;
+mod field;
+mod grants;
 mod remote;
+mod tally;
 mod tracer;
 mod wire;
 
-pub use campaign::{Campaign, Stage, Tally};
+pub use campaign::Campaign;
 pub use child::serve;
+pub use tally::{Stage, Tally, Task};

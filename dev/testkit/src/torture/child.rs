@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::io::{BufReader, Stdout, stdin, stdout};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use cordon_broker::api::RunState;
 use cordon_broker::log::{PeerError, Peers};
 use cordon_broker::mail;
 use cordon_broker::service::{Broker, ServiceError};
+use cordon_protocol::RunId;
 use cordon_protocol::frame::{MAX_FRAME_BYTES, read_message, write_message};
 use cordon_protocol::message::{FromBroker, ToBroker};
 use cordon_types::PartyId;
@@ -18,6 +21,9 @@ use tokio::sync::oneshot;
 use super::tracer::mark_durable_steps;
 use super::wire::{Answer, Ask, FromChild, ToChild};
 use crate::holder::start_broker;
+
+/// Between two looks at something that comes by itself.
+const GLANCE: Duration = Duration::from_millis(2);
 
 /// Serves one broker on standard input and output: the child of a campaign.
 ///
@@ -66,7 +72,10 @@ async fn answer(broker: &Broker, ask: Ask) -> Answer {
         Ask::Message(message) => {
             Ok(Answer::Message(mail::respond(broker, *message).await.map(Box::new)))
         }
-        Ask::Approve(approval) => broker.approve(&approval).await.map(|_| Answer::Approved),
+        Ask::Approve(approval) => broker.approve(&approval).await.map(|_| Answer::Done),
+        Ask::Review(decision) => broker.decide_review(&decision).await.map(|_| Answer::Done),
+        Ask::Stop(stop) => broker.stop(&stop).await.map(|_| Answer::Done),
+        Ask::Share(run) => share(broker, run).await,
         Ask::IsRecorded(run) => match broker.run(run).await {
             Ok(_) => Ok(Answer::Recorded(true)),
             Err(ServiceError::NotFound(_)) => Ok(Answer::Recorded(false)),
@@ -74,6 +83,18 @@ async fn answer(broker: &Broker, ask: Ask) -> Answer {
         },
     };
     answered.unwrap_or_else(|error| Answer::Failed(format!("{:#}", anyhow::Error::new(error))))
+}
+
+async fn share(broker: &Broker, run: RunId) -> Result<Answer, ServiceError> {
+    loop {
+        // The state first: what is out by then is found by the second look.
+        let state = broker.run(run).await?.state;
+        let release = broker.release(run).await?;
+        if release.is_some() || matches!(state, RunState::Granted | RunState::Withheld) {
+            return Ok(Answer::Share(release.map(Box::new)));
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
 }
 
 /// The way to the campaign, and through it to the other brokers.

@@ -4,14 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use cordon_crypto::dsse::Signed;
+use cordon_crypto::dsse::{Document, Signed, document_digest};
 use cordon_protocol::entry::{Action, Decision};
-use cordon_protocol::{Agreement, Grant, LogEntry, RunId};
+use cordon_protocol::{Agreement, Grant, LogEntry, Release};
 use cordon_tlog::tile::{LogTree, TilePath, audit};
 use cordon_tlog::{
     LogKey, Quorum, SignedCheckpoint, TreeHash, VerifiedCheckpoint, WitnessKey, verify_proof,
 };
-use cordon_types::Sha256Digest;
+use cordon_types::Base64Bytes;
 
 /// The log of one broker, as far as it was ever seen.
 pub(super) struct LogOnDisk {
@@ -81,28 +81,42 @@ impl LogOnDisk {
     ///
     /// # Errors
     /// If it does not.
-    pub fn holds(&self, grant: &Signed<Grant>, quorum: &Quorum) -> Result<()> {
-        let (proof, entry) = (grant.value().proof.as_bytes(), grant.value().entry.as_slice());
-        ensure!(self.entries.iter().any(|logged| logged == entry), "the entry is not in the log");
-        verify_proof(proof, entry, &self.key, quorum)?;
+    pub fn holds_grant(&self, grant: &Signed<Grant>, quorum: &Quorum) -> Result<()> {
+        let grant = grant.value();
+        self.holds(Action::GrantIssued, &grant.context, &grant.entry, &grant.proof, quorum)
+    }
+
+    /// Likewise of a share of a result key.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub fn holds_share(&self, release: &Signed<Release>, quorum: &Quorum) -> Result<()> {
+        let release = release.value();
+        self.holds(Action::OutputCleared, &release.context, &release.entry, &release.proof, quorum)
+    }
+
+    fn holds<C: Document>(
+        &self,
+        action: Action,
+        context: &C,
+        entry: &Base64Bytes,
+        proof: &str,
+        quorum: &Quorum,
+    ) -> Result<()> {
+        let bytes = entry.as_slice();
+        ensure!(self.entries.iter().any(|logged| logged == bytes), "the entry is not in the log");
+        verify_proof(proof.as_bytes(), bytes, &self.key, quorum)?;
+        let entry: LogEntry = serde_json::from_slice(bytes)?;
+        ensure!(entry.action == action && entry.decision == Decision::Permit, "another entry");
+        ensure!(entry.objects == [document_digest(context)?], "an entry about something else");
         Ok(())
     }
 
-    /// Where the grants of a run stand.
-    pub fn grants_of_run(&self, run: RunId) -> Vec<u64> {
-        self.grants(|entry| entry.run == Some(run))
-    }
-
-    /// Where the grants of an agreement stand.
-    pub fn grants_of(&self, agreement: Sha256Digest) -> Vec<u64> {
-        self.grants(|entry| entry.agreement == Some(agreement))
-    }
-
-    fn grants(&self, is_it: impl Fn(&LogEntry) -> bool) -> Vec<u64> {
+    /// Where this was logged as done.
+    pub fn places(&self, action: Action, is_it: impl Fn(&LogEntry) -> bool) -> Vec<u64> {
         let found = (0..).zip(&self.entries).filter(|(_, bytes)| {
             serde_json::from_slice::<LogEntry>(bytes).is_ok_and(|entry| {
-                let granted = entry.action == Action::GrantIssued;
-                granted && entry.decision == Decision::Permit && is_it(&entry)
+                entry.action == action && entry.decision == Decision::Permit && is_it(&entry)
             })
         });
         found.map(|(index, _)| index).collect()

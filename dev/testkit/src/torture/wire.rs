@@ -36,7 +36,13 @@ pub(super) struct Start {
 pub(super) enum Ask {
     Message(Box<ToBroker>),
     Approve(Envelope),
+    Review(Envelope),
+    Stop(Envelope),
+    /// Whether a grant is recorded.
     IsRecorded(RunId),
+    /// The release of this broker's share, as soon as it is there; nothing if there is no
+    /// output, or it is withheld.
+    Share(RunId),
 }
 
 /// From the child.
@@ -60,7 +66,8 @@ pub(super) enum FromChild {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     Message(Option<Box<FromBroker>>),
-    Approved,
+    Done,
     Recorded(bool),
+    Share(Option<Box<Envelope>>),
     Failed(String),
 }
