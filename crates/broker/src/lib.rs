@@ -32,3 +32,8 @@ pub mod records;
 pub mod service;
 pub mod setup;
 pub mod store;
+
+/// A failure as the field of an event: its causes are shown, too.
+fn why<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    error
+}

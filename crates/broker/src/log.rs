@@ -31,7 +31,7 @@ use cordon_crypto::SigningKey;
 use cordon_crypto::dsse::Signed;
 use cordon_protocol::party::{PartyCard, witness_name};
 use cordon_tlog::tile::TileHashReader;
-use cordon_tlog::{KeyName, LogKey, ProofBundle, Quorum, TreeHash, WitnessKey};
+use cordon_tlog::{KeyName, LogKey, ProofBundle, Quorum, TreeHash, VerifiedCheckpoint, WitnessKey};
 use cordon_types::PartyId;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -79,6 +79,8 @@ struct Shared {
     witness_key: SigningKey,
     store: Arc<Store>,
     folder: LogFolder,
+    /// Tiles of the head that was proven under last.
+    tiles: Mutex<Option<TileHashReader<LogFolder>>>,
     peers: Arc<dyn Peers>,
     /// Logs that this broker witnesses.
     witnessed: RwLock<Vec<LogKey>>,
@@ -117,6 +119,7 @@ impl Log {
             witness_key: parts.witness_key,
             store: parts.store,
             folder,
+            tiles: Mutex::default(),
             peers: parts.peers,
             witnessed: RwLock::default(),
             work: Notify::new(),
@@ -207,13 +210,9 @@ impl Log {
             Ok(Err(_)) | Err(_) => None,
         };
         let head = head.ok_or(LogError::NotCosigned { seconds: PROOF_PATIENCE.as_secs() })?;
-        let (folder, leaf) = (self.shared.folder.clone(), TreeHash::of_entry(entry));
-        let proof = tokio::task::spawn_blocking(move || {
-            let mut reader = TileHashReader::new(folder, head.size());
-            ProofBundle::make(&mut reader, index, &leaf, &head)
-        });
-        let proof = proof.await.map_err(|_| LogError::Closed)?;
-        proof.map(|proof| proof.to_string()).map_err(|error| LogError::damaged(&error))
+        let (shared, leaf) = (self.shared.clone(), TreeHash::of_entry(entry));
+        let proof = tokio::task::spawn_blocking(move || shared.make_proof(index, &leaf, &head));
+        Ok(proof.await.map_err(|_| LogError::Closed)??.to_string())
     }
 
     /// A file of the log by its tlog-tiles path: `checkpoint`, `tile/…`.
@@ -253,6 +252,24 @@ impl Shared {
     fn fail(&self, fatal: Fatal) {
         tracing::error!(error = %fatal, "the log must not go on");
         self.condition.send_replace(Condition::Fatal(fatal));
+    }
+
+    /// Grants of one group have one head: they share what is read of its tiles.
+    fn make_proof(
+        &self,
+        index: u64,
+        leaf: &TreeHash,
+        head: &VerifiedCheckpoint,
+    ) -> Result<ProofBundle, LogError> {
+        let mut kept = self.tiles.lock().unwrap_or_else(PoisonError::into_inner);
+        let fitting = kept.take().filter(|reader| reader.size() == head.size());
+        let mut reader =
+            fitting.unwrap_or_else(|| TileHashReader::new(self.folder.clone(), head.size()));
+        let proof = ProofBundle::make(&mut reader, index, leaf, head);
+        let proof = proof.map_err(|error| LogError::damaged(&error))?;
+        // Only what has just led to the signed root is kept.
+        *kept = Some(reader);
+        Ok(proof)
     }
 
     /// Waits until the log may sign.

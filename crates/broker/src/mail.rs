@@ -42,7 +42,7 @@ pub async fn serve(
         let deliveries = match received {
             Ok(deliveries) => deliveries,
             Err(error) => {
-                tracing::debug!(error = %error, "the hub did not answer");
+                tracing::debug!(error = crate::why(&error), "the hub did not answer");
                 tokio::select! {
                     _ = stop.changed() => break,
                     () = tokio::time::sleep(PAUSE) => continue,
@@ -129,7 +129,7 @@ impl OpenMessage {
         let upto = self.answered.lock().end(self.cursor);
         let Some(upto) = upto else { return };
         if let Err(error) = self.answered.inbox.acknowledge(upto).await {
-            tracing::debug!(error = %error, "the hub did not take the acknowledgement");
+            tracing::debug!(error = crate::why(&error), "the hub did not take the acknowledgement");
         }
     }
 }
@@ -145,7 +145,7 @@ async fn answer(broker: &Broker, hub: &Client, mail: Mail<ToBroker>) {
     let Some(body) = respond(broker, mail.body).await else { return };
     let Some(reply_to) = mail.reply_to else { return };
     if let Err(error) = hub.answer(&reply_to, mail.id, &body).await {
-        tracing::info!(error = %error, "an answer could not be delivered");
+        tracing::info!(error = crate::why(&error), "an answer could not be delivered");
     }
 }
 
@@ -162,7 +162,7 @@ pub async fn respond(broker: &Broker, message: ToBroker) -> Option<FromBroker> {
     match broker.sign_refusal(&error, run) {
         Ok(refusal) => Some(FromBroker::Refused { refusal: refusal.envelope().clone() }),
         Err(error) => {
-            tracing::error!(error = %error, "cannot sign a refusal");
+            tracing::error!(error = crate::why(&error), "cannot sign a refusal");
             None
         }
     }

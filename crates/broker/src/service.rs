@@ -155,7 +155,7 @@ impl Broker {
             let again = match tended {
                 Ok(again) => again,
                 Err(error) => {
-                    tracing::error!(error = %error, "outputs cannot be tended");
+                    tracing::error!(error = crate::why(&error), "outputs cannot be tended");
                     true
                 }
             };

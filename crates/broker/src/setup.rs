@@ -53,6 +53,9 @@ pub enum SetupError {
     /// Something else is in the folder.
     #[error("`{}` is not empty: name a new folder", .0.display())]
     NotEmpty(PathBuf),
+    /// There is no broker in the folder.
+    #[error("`{}` is not a broker's folder: `cordon init party` makes one", .0.display())]
+    NoBroker(PathBuf),
     /// A file cannot be read or written.
     #[error("cannot use `{}`", path.display())]
     File {
@@ -332,6 +335,9 @@ pub struct Running {
 pub async fn start(settings: Settings) -> Result<Running, SetupError> {
     let Settings { folder, credential, key_process, hub, listener, tls, .. } = settings;
     check_address(&listener, tls.as_ref()).map_err(SetupError::Serve)?;
+    if !folder.join(CARD).exists() {
+        return Err(SetupError::NoBroker(folder));
+    }
     // The database first: its lock keeps a second broker away from everything else.
     let store = Arc::new(Store::open(&folder).await.map_err(SetupError::Store)?);
     let keys = match key_process {
@@ -378,8 +384,14 @@ pub async fn start(settings: Settings) -> Result<Running, SetupError> {
     if let Some(hub) = hub {
         let (broker, stopping) = (broker.clone(), stopping.clone());
         tasks.spawn(async move {
-            register(&hub, &broker, stopping.clone()).await;
-            broker.introduce_people().await;
+            let introduced = async {
+                register(&hub, &broker).await;
+                broker.introduce_people().await;
+            };
+            tokio::select! {
+                () = stopped(stopping.clone()) => return Ok(()),
+                () = introduced => {}
+            }
             mail::serve(broker, hub, key, stopping).await;
             Ok(())
         });
@@ -446,17 +458,11 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
 }
 
 /// Shows the party's card to the hub, so that its mailbox exists.
-async fn register(hub: &HubClient, broker: &Broker, mut stopping: watch::Receiver<bool>) {
+async fn register(hub: &HubClient, broker: &Broker) {
     const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
-    loop {
-        match hub.register_party(broker.card()).await {
-            Ok(()) => return,
-            Err(error) => tracing::warn!(error = %error, "the hub does not take the card"),
-        }
-        tokio::select! {
-            _ = stopping.wait_for(|stop| *stop) => return,
-            () = tokio::time::sleep(PAUSE) => {}
-        }
+    while let Err(error) = hub.register_party(broker.card()).await {
+        tracing::warn!(error = crate::why(&error), "the hub does not take the card: trying again");
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

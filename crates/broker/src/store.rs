@@ -273,7 +273,7 @@ async fn write_in_groups(mut connection: SqliteConnection, mut queue: mpsc::Rece
         }
         let committed = commit_group(&mut connection, &mut group).await;
         if let Err(error) = &committed {
-            tracing::error!(error = %error, "a commit failed");
+            tracing::error!(error = crate::why(error), "a commit failed");
             // An error means that SQLite did that already.
             let _ = sqlx::query("ROLLBACK").execute(&mut connection).await;
         }
@@ -287,7 +287,7 @@ async fn write_in_groups(mut connection: SqliteConnection, mut queue: mpsc::Rece
         }
     }
     if let Err(error) = connection.close().await {
-        tracing::error!(error = %error, "the database does not close");
+        tracing::error!(error = crate::why(&error), "the database does not close");
     }
     if let Some(reply) = closing {
         let _ = reply.send(());

@@ -21,6 +21,8 @@ pub struct BenchArguments {
 enum Bench {
     /// Challenge, evidence, grant at one broker.
     Release,
+    /// Durable log entries, and proofs of them.
+    Log,
     /// FHIR NDJSON to sealed Parquet.
     Ingest,
     /// Sealed stream against AES-256-GCM.
@@ -43,6 +45,7 @@ pub fn run(arguments: &BenchArguments) -> Result<()> {
     let mut command = Command::new(release.join("examples/bench"));
     match arguments.bench {
         Bench::Release => command.arg("release"),
+        Bench::Log => command.arg("log"),
         Bench::Stream => command.arg("stream"),
         Bench::Ingest => command.arg("ingest").arg("--programs").arg(&release),
         Bench::Run => {

@@ -89,6 +89,39 @@ fn plain_http_for_the_world_is_refused_before_anything_is_said() {
     }
 }
 
+/// Nothing is made in a folder that is none of a broker.
+#[test]
+fn a_folder_without_a_broker_is_named_and_left_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().display().to_string();
+    let arguments = ["broker", "--folder", &folder, "--listen", "127.0.0.1:0", "--key-file"];
+    let key = place.path().join("root.key").display().to_string();
+    fs::write(&key, "not looked at").unwrap();
+    let (code, said) = fails(&[&arguments[..], &[&key]].concat());
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("`cordon init party` makes one"), "{said}");
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+}
+
+/// A broker works for its staff while its hub is away, says why, and ends when it is told to.
+#[test]
+fn a_broker_whose_hub_is_away_says_why_and_ends_at_once() {
+    let place = tempfile::tempdir().unwrap();
+    new_holder(place.path(), "hospital-a");
+    let mut command = Command::new(CORDON);
+    // Nobody listens there: the port is reserved and privileged.
+    command.args(broker_arguments(place.path())).args(["--hub", "http://127.0.0.1:1"]);
+    let broker = Service::run(command.stderr(Stdio::piped()), "listening ");
+    std::thread::sleep(Duration::from_secs(11));
+    let asked = Instant::now();
+    assert!(Command::new("kill").arg(broker.id().to_string()).status().unwrap().success());
+    let (code, said) = broker.ended();
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the hub does not take the card"), "{said}");
+    assert!(said.contains("Connection refused"), "{said}");
+}
+
 /// Without its key process a broker can do nothing that counts, and people have to know.
 #[test]
 fn a_broker_whose_key_process_dies_ends_and_says_why() {

@@ -27,7 +27,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut tree: LogTree) {
             Ok(Some(grown)) => tree = grown,
             Ok(None) => shared.work.notified().await,
             Err(error) => {
-                tracing::error!(error = %error, "the log cannot be written");
+                tracing::error!(error = crate::why(&error), "the log cannot be written");
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -89,7 +89,9 @@ pub(super) async fn publish(shared: Arc<Shared>) {
                     tokio::task::spawn_blocking(move || folder.write_checkpoint(head.signed()));
                 match written.await {
                     Ok(Ok(())) => shown = text,
-                    Ok(Err(error)) => tracing::error!(error = %error, "cannot publish a head"),
+                    Ok(Err(error)) => {
+                        tracing::error!(error = crate::why(&error), "cannot publish a head")
+                    }
                     Err(_) => return,
                 }
             }

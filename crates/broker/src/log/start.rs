@@ -87,7 +87,7 @@ pub(super) async fn ask_witnesses(shared: Arc<Shared>, peers: Vec<Peer>) {
                         return peers::compare(&shared, &peer, &theirs).map(|()| true);
                     }
                     Err(error) => {
-                        tracing::debug!(party = %peer.party, error = %error, "no last head");
+                        tracing::debug!(party = %peer.party, error = crate::why(&error), "no last head");
                     }
                 }
                 if tokio::time::Instant::now() >= deadline {

@@ -68,7 +68,7 @@ impl Broker {
     pub(super) async fn show(&self, document: &Envelope) {
         let Some(hub) = &self.hub else { return };
         if let Err(error) = hub.put_document(document).await {
-            tracing::warn!(error = %error, "the hub did not take a document");
+            tracing::warn!(error = crate::why(&error), "the hub did not take a document");
         }
     }
 }

@@ -112,7 +112,9 @@ impl Broker {
                     self.introduce(&person.card).await;
                 }
             }
-            Err(error) => tracing::warn!(error = %error, "nobody is introduced to the hub"),
+            Err(error) => {
+                tracing::warn!(error = crate::why(&error), "nobody is introduced to the hub")
+            }
         }
     }
 
@@ -129,7 +131,10 @@ impl Broker {
         }
         if let Err(error) = hub.register_person(person).await {
             // Nothing that is enrolled depends on it.
-            tracing::warn!(error = %error, "the hub does not take the card of a person");
+            tracing::warn!(
+                error = crate::why(&error),
+                "the hub does not take the card of a person"
+            );
         }
     }
 

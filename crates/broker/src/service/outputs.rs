@@ -146,7 +146,7 @@ impl Broker {
                 true
             }
             Err(error) => {
-                tracing::warn!(%run, code = error.code(), error = %error, "an output waits");
+                tracing::warn!(%run, code = error.code(), error = crate::why(&error), "an output waits");
                 false
             }
         }
@@ -346,7 +346,7 @@ impl Broker {
             let mail = Mail { id: self.nonce(), reply_to: None, body };
             if let Err(error) = hub.post(&to, &mail).await {
                 // It is among the hub's documents anyway.
-                tracing::info!(%to, error = %error, "a recipient's mailbox took no release");
+                tracing::info!(%to, error = crate::why(&error), "a recipient's mailbox took no release");
             }
         }
         Ok(())

@@ -58,7 +58,7 @@ pub struct ClientConfig {
 }
 
 /// A call that moves little data ends after this, retries included.
-const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 /// One attempt to connect; a deadline leaves room for several.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// Shorter than the hub's limit for idle connections, so that the client closes first.

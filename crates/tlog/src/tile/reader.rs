@@ -96,6 +96,11 @@ impl<S: TileSource> TileHashReader<S> {
         Self { source, size, cache: HashMap::new() }
     }
 
+    /// The size of the tree that it reads.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
     #[cfg(test)]
     pub(super) fn cached_tiles(&self) -> usize {
         self.cache.len()

@@ -1,10 +1,11 @@
 //! `cargo xtask bench NAME`: what it measures, and against what, is said in each module.
 //!
-//! Usage: `bench release|stream [--json]`, `bench ingest --programs FOLDER [--json]`, or
+//! Usage: `bench release|log|stream [--json]`, `bench ingest --programs FOLDER [--json]`, or
 //! `bench run --programs FOLDER --engine FILE [--json]`.
 #![expect(clippy::disallowed_methods, reason = "it reads clocks, and starts programs")]
 
 mod ingest;
+mod log;
 mod release;
 mod run;
 mod stream;
@@ -27,6 +28,7 @@ fn main() -> Result<()> {
     }
     let report = match name.as_str() {
         "release" => release::run()?,
+        "log" => log::run()?,
         "stream" => stream::run()?,
         "ingest" => ingest::run(&programs.context("expected `--programs`")?)?,
         "run" => run::run(
