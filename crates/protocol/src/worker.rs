@@ -20,6 +20,8 @@ pub const WORKER_SOCKET_FD: i32 = 3;
 pub const MAX_RANGE_BYTES: u32 = 8 * 1024 * 1024;
 /// Most keys of one job.
 pub const MAX_JOB_KEYS: usize = 100_000;
+/// Longest query: a planner recurses into it.
+pub const MAX_QUERY_BYTES: usize = 32 * 1024;
 
 /// What a worker shall do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion, TreeNodeVisitor};
 use datafusion::common::{Column, DFSchema};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, Operator};
@@ -98,6 +98,49 @@ pub(crate) fn check_scalar(expr: &Expr, schema: &DFSchema) -> Result<(), Failure
     visited.map(|_| ()).map_err(|error| own_or_planning(&error))
 }
 
+/// Checks that an expression can be planned in short time and on a short stack. What a query
+/// names once may stand in it many times, so that its text says little of that.
+///
+/// # Errors
+/// `QueryInvalid`, with the limit.
+pub(crate) fn check_size(expr: &Expr) -> Result<(), Failure> {
+    let mut size = Size::default();
+    let visited = expr.visit(&mut size);
+    visited.map(|_| ()).map_err(|error| own_or_planning(&error))
+}
+
+#[derive(Default)]
+struct Size {
+    depth: usize,
+    nodes: usize,
+}
+
+impl TreeNodeVisitor<'_> for Size {
+    type Node = Expr;
+
+    fn f_down(&mut self, _expr: &Expr) -> Result<TreeNodeRecursion, DataFusionError> {
+        self.depth += 1;
+        self.nodes += 1;
+        if self.depth > MAX_DEPTH || self.nodes > MAX_NODES {
+            return Err(Failure::invalid(format!(
+                "an expression, with all that it names written out, is more than {MAX_DEPTH} deep or {MAX_NODES} large"
+            ))
+            .into());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn f_up(&mut self, _expr: &Expr) -> Result<TreeNodeRecursion, DataFusionError> {
+        self.depth -= 1;
+        Ok(TreeNodeRecursion::Continue)
+    }
+}
+
+/// Nesting of expressions that a planner, which recurses into them, is given: a chain of
+/// conditions is a nest as well.
+pub(crate) const MAX_DEPTH: usize = 200;
+const MAX_NODES: usize = 20_000;
+
 /// The columns in an expression.
 pub(crate) fn columns(expr: &Expr) -> BTreeSet<Column> {
     expr.column_refs().into_iter().cloned().collect()
@@ -127,8 +170,10 @@ fn check_node(expr: &Expr, schema: &DFSchema) -> Result<(), DataFusionError> {
         | Expr::IsNotUnknown(_)
         | Expr::Between(_)
         | Expr::Case(_)
-        | Expr::InList(_)
-        | Expr::Like(_) => Ok(()),
+        | Expr::InList(_) => Ok(()),
+        // A pattern made of a record could be none.
+        Expr::Like(like) if matches!(*like.pattern, Expr::Literal(..)) => Ok(()),
+        Expr::Like(_) => refuse("LIKE is for a pattern that is written out or a parameter"),
         Expr::BinaryExpr(binary) => {
             let operands = [binary.left.as_ref(), binary.right.as_ref()];
             check_operator(binary.op, operands, schema)
@@ -186,11 +231,7 @@ fn check_operator(
         | Operator::Or
         | Operator::IsDistinctFrom
         | Operator::IsNotDistinctFrom
-        | Operator::StringConcat
-        | Operator::LikeMatch
-        | Operator::ILikeMatch
-        | Operator::NotLikeMatch
-        | Operator::NotILikeMatch => Ok(()),
+        | Operator::StringConcat => Ok(()),
         Operator::Plus | Operator::Minus | Operator::Multiply => {
             // Integers wrap and floats saturate; decimals and dates would fail.
             for operand in operands {

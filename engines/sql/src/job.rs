@@ -1,15 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cordon_protocol::dataset::TableSchema;
-use cordon_protocol::worker::{Job, JobFile, JobLimits, JobSource, Mode};
+use cordon_protocol::worker::{Job, JobFile, JobLimits, JobSource, MAX_QUERY_BYTES, Mode};
 use cordon_types::{ColumnName, PartyId, TableName};
 
 use crate::failure::Failure;
 
 /// The column that the engine adds to every table: whose row it is.
 pub const HOLDER_COLUMN: &str = "holder";
-/// Longest query. The planner recurses into it.
-pub const MAX_QUERY_BYTES: usize = 32 * 1024;
 /// Most tables of a query.
 pub const MAX_TABLES: usize = 64;
 /// Most holders of a study.

@@ -3,10 +3,12 @@ use std::ops::ControlFlow;
 use cordon_protocol::worker::FailureCode;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    Expr, Query, Select, SetExpr, Statement as SqlStatement, TableFactor, Visit, Visitor,
+    Expr, ObjectName, Query, Select, SetExpr, Statement as SqlStatement, TableFactor, Visit,
+    Visitor,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 
+use crate::expression::MAX_DEPTH;
 use crate::failure::Failure;
 use crate::session::is_allowed_function;
 
@@ -42,19 +44,65 @@ fn forbidden(detail: &str) -> Failure {
 
 /// Nesting that the parser follows.
 const RECURSION_LIMIT: usize = 50;
-/// Nesting of expressions that the planner, which recurses into them, is given: a chain of
-/// conditions is a nest as well.
-const MAX_DEPTH: usize = 200;
+
+/// How often a query may read tables. A name may stand for a query with two names in it, and so
+/// on, and the planner writes all of them out.
+const MAX_READS: usize = 64;
 
 #[derive(Default)]
 struct AllowList {
     depth: usize,
+    /// Of each query that is being visited.
+    scopes: Vec<Scope>,
+    /// Names that stand for queries, and how often these read tables.
+    names: Vec<(String, usize)>,
+}
+
+struct Scope {
+    reads: usize,
+    /// How many names the queries around it have.
+    names_around: usize,
+    /// The queries that it names, and how.
+    named: Vec<(*const Query, String)>,
+}
+
+impl AllowList {
+    fn read(&mut self, reads: usize) -> ControlFlow<Failure> {
+        let Some(scope) = self.scopes.last_mut() else { return ControlFlow::Continue(()) };
+        scope.reads += reads;
+        if scope.reads > MAX_READS {
+            return ControlFlow::Break(Failure::invalid(format!(
+                "the query, with all that it names written out, reads tables more than {MAX_READS} times"
+            )));
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 impl Visitor for AllowList {
     type Break = Failure;
 
+    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<Failure> {
+        let Some(scope) = self.scopes.pop() else { return ControlFlow::Continue(()) };
+        self.names.truncate(scope.names_around);
+        let named = self.scopes.last().and_then(|outer| {
+            outer.named.iter().find(|(named, _)| std::ptr::eq(*named, query)).cloned()
+        });
+        match named {
+            // It is read where its name stands.
+            Some((_, name)) => {
+                self.names.push((name, scope.reads));
+                ControlFlow::Continue(())
+            }
+            None => self.read(scope.reads),
+        }
+    }
+
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Failure> {
+        let named = query.with.iter().flat_map(|with| &with.cte_tables);
+        let named = named.map(|cte| (&raw const *cte.query, cte.alias.name.value.clone()));
+        let names_around = self.names.len();
+        self.scopes.push(Scope { reads: 0, names_around, named: named.collect() });
         if query.limit_clause.is_some() || query.fetch.is_some() {
             return ControlFlow::Break(Failure::shape(
                 "LIMIT and OFFSET are off: which rows are left out would say something of them",
@@ -96,6 +144,12 @@ impl Visitor for AllowList {
             SqlStatement::Query(_) => ControlFlow::Continue(()),
             _ => ControlFlow::Break(no_query()),
         }
+    }
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Failure> {
+        let name = relation.0.last().and_then(|part| part.as_ident()).map(|name| &name.value);
+        let known = self.names.iter().rev().find(|(known, _)| Some(known) == name);
+        self.read(known.map_or(1, |(_, reads)| *reads))
     }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Failure> {

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
     Projection, TableScan, Union,
 };
 
-use crate::expression::{check_scalar, columns, prepare, without_alias};
+use crate::expression::{check_scalar, check_size, columns, prepare, without_alias};
 use crate::failure::Failure;
 use crate::job::{HOLDER_COLUMN, Tables};
 use crate::parameters::Parameters;
@@ -153,7 +153,9 @@ impl<'a> Translator<'a> {
             }
             _ => Ok(Transformed::no(expr)),
         });
-        Ok(translated.map_err(|error| Failure::planning(&error))?.data)
+        let translated = translated.map_err(|error| Failure::planning(&error))?.data;
+        check_size(&translated)?;
+        Ok(translated)
     }
 
     /// What a column of our plan is.

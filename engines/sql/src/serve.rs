@@ -122,7 +122,7 @@ fn bounded(table: RawTable, limits: &JobLimits) -> Result<FromWorker, Failure> {
     Ok(output)
 }
 
-/// Planning recurses into the query; [`crate::parse`] bounds how deep.
+/// Planning recurses into the query; [`crate::parse`] and [`crate::expression`] bound how deep.
 const STACK_BYTES: usize = 64 * 1024 * 1024;
 const MAX_KEY_FRAME_BYTES: usize = MAX_JOB_KEYS * 38;
 /// Before each frame stands its length.

@@ -22,8 +22,7 @@ pub use parties::{
     MAX_APPROVERS, MAX_DATASETS, MAX_HOLDERS, MAX_MANIFEST_KEYS, MAX_RECIPIENTS, MAX_REVIEWERS,
 };
 pub use program::{
-    MAX_COLUMNS, MAX_PARAMETER_VALUES, MAX_PARAMETERS, MAX_QUERY_BYTES, MAX_RESULT_COLUMNS,
-    MAX_TABLES,
+    MAX_COLUMNS, MAX_PARAMETER_VALUES, MAX_PARAMETERS, MAX_RESULT_COLUMNS, MAX_TABLES,
 };
 pub use recognize::{Recognized, check_dataset, compare_with_directory};
 pub use terms::{

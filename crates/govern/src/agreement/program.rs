@@ -6,14 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use cordon_protocol::Agreement;
 use cordon_protocol::agreement::{ParameterBound, Program, ResultKind, Review};
 use cordon_protocol::run::ParameterValue;
+use cordon_protocol::worker::MAX_QUERY_BYTES;
 use cordon_types::{ColumnName, DatasetId, PartyId, TableName};
 
 use super::text::paragraphs;
 use super::{AgreementError, ascending, count, distinct};
 use crate::Code;
 
-/// Longest query.
-pub const MAX_QUERY_BYTES: usize = 64 * 1024;
 /// Most tables that a query sees, and most tables of a dataset.
 pub const MAX_TABLES: usize = 32;
 /// Most columns of one table.

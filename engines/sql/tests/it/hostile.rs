@@ -5,9 +5,9 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::thread;
 
-use cordon_engine_sql::{MAX_QUERY_BYTES, serve};
+use cordon_engine_sql::serve;
 use cordon_protocol::frame::{self, MAX_FRAME_BYTES};
-use cordon_protocol::worker::{FailureCode, FromWorker, Job, Mode, ToWorker};
+use cordon_protocol::worker::{FailureCode, FromWorker, Job, MAX_QUERY_BYTES, Mode, ToWorker};
 use cordon_types::Secret;
 use proptest::prelude::*;
 

@@ -126,6 +126,11 @@ const SHAPES: &[(&str, &str)] = &[
     ("SELECT COUNT(*) AS n FROM visit WHERE day + INTERVAL '1 day' > day", "integers and floats"),
     ("SELECT COUNT(*) AS n FROM visit WHERE round(cost) > 1", "for floats"),
     ("SELECT COUNT(*) AS n FROM visit WHERE sex ~ 'f+'", "operator"),
+    ("SELECT COUNT(*) AS n FROM visit WHERE sex LIKE sex || '%'", "written out"),
+    (
+        "SELECT COUNT(*) AS n FROM visit v JOIN lab l USING (patient) WHERE sex NOT ILIKE code",
+        "written out",
+    ),
     ("SELECT COUNT(*) AS n FROM visit WHERE sex SIMILAR TO 'f+'", "SIMILAR TO"),
 ];
 
@@ -145,6 +150,37 @@ fn a_shape_that_is_off_is_refused_with_advice() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// A name may stand for an expression with two names in it, which stand for two each.
+#[test]
+fn short_queries_that_are_long_when_written_out_are_refused_at_once() {
+    let levels = |level: &dyn Fn(usize) -> String, last: &str| {
+        let levels: Vec<String> = (1..30).map(|n| format!("v{n} AS ({})", level(n - 1))).collect();
+        let first = "v0 AS (SELECT patient AS p, days AS d FROM visit)";
+        format!("WITH {first}, {} {last}", levels.join(", "))
+    };
+    let sums = |n| format!("SELECT p, d + d AS d FROM v{n}");
+    let joins = |n| format!("SELECT a.p, b.d FROM v{n} a JOIN v{n} b ON a.p = b.p");
+    let quoted =
+        |n| format!("SELECT a.p, b.d FROM \"v{n}\" a JOIN (SELECT * FROM \"v{n}\") b ON a.p = b.p");
+    let filters = |n| format!("SELECT p, CASE WHEN d > {n} THEN d ELSE d + {n} END AS d FROM v{n}");
+    let deep = |n| format!("SELECT p, d{} AS d FROM v{n}", " + 1".repeat(20));
+    for (query, part) in [
+        (levels(&sums, "SELECT COUNT(*) AS n FROM v29 WHERE d > 1"), "written out"),
+        (levels(&sums, "SELECT d, COUNT(*) AS n FROM v29 GROUP BY d"), "written out"),
+        (levels(&filters, "SELECT COUNT(*) AS n FROM v29 WHERE d > 1"), "written out"),
+        (levels(&deep, "SELECT COUNT(*) AS n FROM v29 WHERE d > 1"), "written out"),
+        (levels(&joins, "SELECT COUNT(*) AS n FROM v29"), "more than 64 times"),
+        (levels(&quoted, "SELECT COUNT(*) AS n FROM v29"), "more than 64 times"),
+    ] {
+        let start = std::time::Instant::now();
+        let failure = Call::plan(&hospitals(), &query).failure();
+        assert_eq!(failure.code, FailureCode::QueryInvalid, "{query}");
+        let detail = failure.detail.unwrap();
+        assert!(detail.contains(part), "{query}: {detail}");
+        assert!(start.elapsed().as_secs() < 5, "{query}: {:?}", start.elapsed());
+    }
 }
 
 #[test]
