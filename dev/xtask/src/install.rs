@@ -19,7 +19,8 @@ const PACKAGES: &[Package] = &[
         name: "golang-golang-x-mod-dev",
         installed: || std::path::Path::new("/usr/share/gocode/src/golang.org/x/mod").exists(),
     },
-    Package { name: "python3-venv", installed: || is_there("python3", "--version") },
+    // Debian has a Python without what makes environments.
+    Package { name: "python3-venv", installed: || is_there("python3", "-cimport ensurepip") },
 ];
 
 /// Python packages whose shipped data or results tests compare with, pinned.

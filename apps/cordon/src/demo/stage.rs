@@ -22,6 +22,13 @@ impl Seen {
     }
 }
 
+/// What a step is.
+#[derive(Clone, Copy)]
+enum Kind {
+    Work,
+    Attack,
+}
+
 /// Shows steps as they happen and collects them.
 pub struct Stage {
     output: Output,
@@ -58,7 +65,7 @@ impl Stage {
             observed,
             ok: value.is_ok(),
         };
-        self.tell(&step, took);
+        self.tell(Kind::Work, &step, took);
         self.report.work.push(step);
         value
     }
@@ -81,7 +88,7 @@ impl Stage {
             observed: seen.observed,
             ok: seen.ok,
         };
-        self.tell(&step, took);
+        self.tell(Kind::Attack, &step, took);
         self.report.attacks.push(step);
     }
 
@@ -107,12 +114,14 @@ impl Stage {
         (result, begun.elapsed())
     }
 
-    fn tell(&self, step: &Step, took: Duration) {
+    fn tell(&self, kind: Kind, step: &Step, took: Duration) {
         let mark = if step.ok { "ok " } else { "NOT" };
         let seconds = took.as_secs_f64();
         self.say(&format!("{mark} {:<58} {seconds:5.1} s", step.step));
-        if !step.ok {
-            self.say(&format!("      expected: {}", step.expected));
+        match (kind, step.ok) {
+            (Kind::Work, _) => self.say(&format!("    {}", step.expected)),
+            (Kind::Attack, true) => {}
+            (Kind::Attack, false) => self.say(&format!("    expected: {}", step.expected)),
         }
         self.say(&format!("      {}", with_short_digests(&step.observed)));
     }
