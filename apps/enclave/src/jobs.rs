@@ -109,9 +109,18 @@ fn limits(agreement: &Agreement) -> JobLimits {
 
 /// The raw table carries the support of each row and is written less tightly than the result.
 pub(crate) fn max_output_bytes(agreement: &Agreement) -> u32 {
-    let limit = agreement.output.max_bytes.saturating_mul(4).saturating_add(64 * 1024);
+    let columns = u32::try_from(agreement.program.result.len()).unwrap_or(u32::MAX);
+    let holders = u32::try_from(agreement.holders.len()).unwrap_or(u32::MAX);
+    let of_holder = columns.saturating_add(1).saturating_mul(SHARE_BYTES);
+    let of_row = holders.saturating_mul(of_holder);
+    let support = agreement.output.max_rows.saturating_mul(of_row);
+    let limit = agreement.output.max_bytes.saturating_mul(4).saturating_add(support);
+    let limit = limit.saturating_add(64 * 1024);
     limit.min(u32::try_from(MAX_FRAME_BYTES).unwrap_or(u32::MAX))
 }
+
+/// A share as text: three numbers below 2^53 and their names.
+const SHARE_BYTES: u32 = 96;
 
 fn job_file(id: u32, source: &Source<'_>, file: &ManifestFile) -> JobFile {
     let manifest = &source.offer.manifest;

@@ -56,10 +56,15 @@ fn check_form(agreement: &Agreement, table: &RawTable) -> Result<(), Code> {
 #[cfg(test)]
 mod tests {
     use cordon_protocol::agreement::ResultKind;
-    use cordon_protocol::table::{Cell, Column};
+    use cordon_protocol::table::{Cell, Column, Share, Support};
 
     use super::*;
     use crate::testing;
+
+    /// Patients who count once each.
+    fn support(patients: u64) -> Support {
+        Support { patients, shares: vec![Share { patients, total: patients, largest: 1 }] }
+    }
 
     /// Two rows over the three holders of the test agreement.
     fn table() -> RawTable {
@@ -70,7 +75,7 @@ mod tests {
                 Column { name: "patients".parse().expect("a name"), kind: ResultKind::Count },
             ],
             rows: vec![row("female", 60), row("male", 63)],
-            support: vec![vec![20, 20, 20], vec![21, 21, 21]],
+            support: [20, 21].map(|patients| vec![support(patients); 3]).to_vec(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cordon_protocol::agreement::{ResultKind, TableGate};
-use cordon_protocol::table::{Cell, Column, RawTable};
+use cordon_protocol::table::{Cell, Column, RawTable, Share, Support};
 
 use crate::GateRefusal;
 
@@ -13,7 +13,7 @@ pub const MAX_ROWS: usize = 10_000;
 pub const MAX_COLUMNS: usize = 64;
 /// Most holders of an agreement.
 pub const MAX_HOLDERS: usize = 16;
-/// Longest text of a cell; a key is a category, not a note.
+/// Longest text of a key that is shown: a category, not a note.
 pub const MAX_TEXT_BYTES: usize = 256;
 /// Longest number as text: 38 digits, sign, point and exponent fit.
 pub const MAX_NUMBER_BYTES: usize = 48;
@@ -29,15 +29,19 @@ pub(crate) struct SortedTable<'a> {
     pub keys: Vec<usize>,
     /// Indices of the count columns.
     pub counts: Vec<usize>,
+    /// How many columns are no keys.
+    pub figures: usize,
     pub rows: Vec<SortedRow<'a>>,
 }
 
 pub(crate) struct SortedRow<'a> {
     pub cells: &'a [Cell],
-    /// Distinct patients per holder.
-    pub support: &'a [u64],
-    /// Their sum.
+    /// Per holder.
+    pub support: &'a [Support],
+    /// Distinct patients of all holders.
     pub patients: u64,
+    /// Whether a key is no category but a note.
+    pub unfit: bool,
 }
 
 impl SortedRow<'_> {
@@ -73,6 +77,7 @@ pub(crate) fn check<'a>(
     let of_kind = |kind| (0..columns.len()).filter(|c| columns[*c].kind == kind).collect();
     let (keys, counts): (Vec<usize>, Vec<usize>) =
         (of_kind(ResultKind::Key), of_kind(ResultKind::Count));
+    let figures = columns.len() - keys.len();
     let mut rows = Vec::with_capacity(table.rows.len());
     for (cells, support) in table.rows.iter().zip(&table.support) {
         if cells.len() != columns.len() {
@@ -84,15 +89,19 @@ pub(crate) fn check<'a>(
         for (cell, column) in cells.iter().zip(columns) {
             check_cell(cell, column.kind)?;
         }
+        for part in support {
+            check_support(part, figures)?;
+        }
         let patients = support
             .iter()
-            .try_fold(0u64, |sum, patients| sum.checked_add(*patients))
+            .try_fold(0u64, |sum, part| sum.checked_add(part.patients))
             .filter(|sum| *sum <= MAX_COUNT)
             .ok_or(GateRefusal::Malformed { expected: "a support below 2^53" })?;
         if patients == 0 && !is_empty_row(cells, columns) {
             return malformed("no figures in a row of no patients");
         }
-        rows.push(SortedRow { cells, support, patients });
+        let is_note = |cell: &Cell| matches!(cell, Cell::Text(text) if text.len() > MAX_TEXT_BYTES);
+        rows.push(SortedRow { cells, support, patients, unfit: cells.iter().any(is_note) });
     }
 
     let key_of = |row: &SortedRow<'a>| -> Vec<&'a Cell> {
@@ -102,14 +111,14 @@ pub(crate) fn check<'a>(
     if rows.windows(2).any(|pair| matches!(pair, [a, b] if key_of(a) == key_of(b))) {
         return malformed("one row for each combination of keys");
     }
-    Ok(SortedTable { columns, keys, counts, rows })
+    Ok(SortedTable { columns, keys, counts, figures, rows })
 }
 
 fn check_cell(cell: &Cell, kind: ResultKind) -> Result<(), GateRefusal> {
     let fits = match (kind, cell) {
         (_, Cell::Suppressed) => return malformed("no suppressed cells: only the gate makes them"),
-        (ResultKind::Key, Cell::Null | Cell::Boolean(_) | Cell::Integer(_)) => true,
-        (ResultKind::Key, Cell::Text(text)) => text.len() <= MAX_TEXT_BYTES,
+        // How long a text is depends on a record: one that is too long withholds its row.
+        (ResultKind::Key, Cell::Null | Cell::Boolean(_) | Cell::Integer(_) | Cell::Text(_)) => true,
         (ResultKind::Count, Cell::Integer(count)) => {
             u64::try_from(*count).is_ok_and(|count| count <= MAX_COUNT)
         }
@@ -123,6 +132,22 @@ fn check_cell(cell: &Cell, kind: ResultKind) -> Result<(), GateRefusal> {
         (ResultKind::Sum | ResultKind::Mean, Cell::Boolean(_) | Cell::Text(_)) => false,
     };
     if fits { Ok(()) } else { malformed("a cell of its column's kind and size") }
+}
+
+/// The figures of a holder are of its patients, and no patient adds more than all do.
+fn check_support(part: &Support, figures: usize) -> Result<(), GateRefusal> {
+    let holds = |share: &Share| {
+        share.patients <= part.patients
+            && share.largest <= share.total
+            && share.total <= MAX_COUNT
+            && (share.patients == 0) == (share.largest == 0)
+            && share.largest.saturating_mul(share.patients) >= share.total
+    };
+    if part.shares.len() == figures && part.shares.iter().all(holds) {
+        Ok(())
+    } else {
+        malformed("for each figure a share of the row's patients")
+    }
 }
 
 /// A row of no patients has nothing to say: counts of 0, no sums, no means.

@@ -6,8 +6,8 @@
 //! others' patients stand for. Whoever looks, call the value in question `x`.
 //!
 //! **One key column.** Each measure `m` that makes a withheld row small: either the total is small
-//! itself, so that nobody publishes it, or the withheld rows have at least `min_cell` together in
-//! `m`. Then everything known about `x` is that it lies between 0 and that sum.
+//! itself, so that nobody publishes it, or the withheld rows are together not small in `m`. Then
+//! everything known about `x` is that it lies between 0 and that sum, which could be published.
 //!
 //! **Two key columns.** A small cell (i, j) gets a rectangle (i, j), (i, j'), (i', j), (i', j'),
 //! all withheld, in which (i, j') and (i', j) are large in `m`. Adding `t` to (i, j) and
@@ -19,6 +19,11 @@
 //! of the cells (i, j') and (i', j'). A sum of withheld cells that totals give away contains one of the
 //! large cells: whatever can be derived is `min_cell` or more.
 //!
+//! If `m` is a weight, and `x` dominated by a patient who adds `a` of it, "large" means that the
+//! neighbours have so much that `t` can make `x` one of which `a` is no more than the allowed
+//! share: the attacker cannot tell the cell from one that may be shown. That what each neighbour
+//! has is not dominated itself makes the same true of their sums with `x`.
+//!
 //! The witness pairs need no search for a proof: the rectangle is one. `TwoWay::audit` checks
 //! each of them against the choice as a whole, and no table leaves that fails it. Tests enumerate
 //! all tables that fit what was published and measure the interval.
@@ -29,9 +34,10 @@
 //! these lines, and the lines beside them, have.
 //!
 //! What it assumes: totals over one key column come from a run of this gate, on the same rows,
-//! in which each patient is in one cell of a line or is counted once for each; knowledge from
-//! elsewhere about single cells, such as which cells of a refused table are not empty, is
-//! knowledge that no suppression takes back.
+//! in which each patient is in one cell of a line or is counted once for each; values of both
+//! signs tell the attacker less than magnitudes would; knowledge from elsewhere about single
+//! cells, such as which cells of a refused table are not empty, is knowledge that no suppression
+//! takes back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,25 +63,34 @@ pub(crate) fn decide(
 fn one_way(measures: &Measures) -> Result<Vec<bool>, GateRefusal> {
     let mut withheld: Vec<bool> = (0..measures.len()).map(|row| measures.fails(row)).collect();
     for measure in measures.all() {
-        let is_small = |row: &usize| withheld[*row] && measures.row_is_small(*row, measure);
-        if !(0..measures.len()).any(|row| is_small(&row))
-            || measures.is_small(measure, measures.total(measure))
-        {
+        let hidden = || (0..measures.len()).filter(|row| withheld[*row]);
+        if !hidden().any(|row| measures.is_small(row, measure)) || measures.all_are_small(measure) {
             continue;
         }
-        let hidden: u128 =
-            (0..measures.len()).filter(|r| withheld[*r]).map(|r| measures.value(r, measure)).sum();
-        if measures.is_large(hidden) {
-            continue;
-        }
+        let mut lacking = measures.cover_needed(measure)
+            - hidden().map(|row| measures.cover(row, measure)).sum::<i128>();
         // A large total with little of it withheld: some row that is shown is large.
-        let smallest = (0..measures.len())
-            .filter(|row| !withheld[*row] && measures.is_large(measures.value(*row, measure)))
-            .min_by_key(|row| (measures.value(*row, measure), measures.patients(*row)))
-            .ok_or(GateRefusal::CannotProtect)?;
-        withheld[smallest] = true;
+        while lacking > 0 {
+            let next = cheapest_cover(measures, measure, &withheld, lacking);
+            let next = next.ok_or(GateRefusal::SmallCells)?;
+            withheld[next] = true;
+            lacking -= measures.cover(next, measure);
+        }
     }
     Ok(withheld)
+}
+
+/// The shown row of the fewest patients that covers what lacks, or else the one that covers most.
+fn cheapest_cover(
+    measures: &Measures,
+    measure: usize,
+    withheld: &[bool],
+    lacking: i128,
+) -> Option<usize> {
+    let cover = |row: &usize| measures.cover(*row, measure);
+    let useful = || (0..measures.len()).filter(|row| !withheld[*row] && cover(row) > 0);
+    let enough = useful().filter(|row| cover(row) >= lacking);
+    enough.min_by_key(|row| measures.patients(*row)).or_else(|| useful().max_by_key(cover))
 }
 
 /// A table of two key columns: cells by line.
@@ -121,30 +136,22 @@ impl<'a> TwoWay<'a> {
         let mut witnesses = Vec::new();
         for small in self.to_hide() {
             let [cell, measure] = small;
-            let rectangle = self
-                .cheapest_rectangle(cell, measure, &withheld)
-                .ok_or(GateRefusal::CannotProtect)?;
+            let rectangle =
+                self.cheapest_rectangle(cell, measure, &withheld).ok_or(GateRefusal::SmallCells)?;
             rectangle.changes().for_each(|(corner, _)| withheld[corner] = true);
             witnesses.push((small, rectangle));
         }
-        if self.audit(&witnesses, &withheld) {
-            Ok(withheld)
-        } else {
-            Err(GateRefusal::CannotProtect)
-        }
+        if self.audit(&witnesses, &withheld) { Ok(withheld) } else { Err(GateRefusal::SmallCells) }
     }
 
     /// What needs a witness: a cell, and a measure that it is small in. A measure that is small
     /// in the whole table appears in no published total.
     fn to_hide(&self) -> impl Iterator<Item = [usize; 2]> {
         let measures = self.measures;
-        let published = measures
-            .all()
-            .filter(|m| !measures.is_small(*m, measures.total(*m)))
-            .collect::<Vec<_>>();
+        let published: Vec<_> = measures.all().filter(|m| !measures.all_are_small(*m)).collect();
         (0..measures.len()).flat_map(move |cell| {
             let small: Vec<_> =
-                published.iter().filter(|m| measures.row_is_small(cell, **m)).copied().collect();
+                published.iter().filter(|m| measures.is_small(cell, **m)).copied().collect();
             small.into_iter().map(move |measure| [cell, measure])
         })
     }
@@ -183,7 +190,7 @@ impl<'a> TwoWay<'a> {
             && rectangle.changes().all(|(corner, change)| {
                 // One that gives must have enough; one that takes must not be known to be empty.
                 let able = if change < 0 {
-                    measures.is_large(measures.value(corner, measure))
+                    measures.hides(corner, rectangle.cell, measure)
                 } else {
                     corner == rectangle.cell || measures.patients(corner) > 0
                 };
@@ -201,9 +208,8 @@ impl<'a> TwoWay<'a> {
         let cost = |c: usize| if withheld[c] { 0 } else { self.measures.patients(c) };
         let [row, column] = self.line[cell];
         let large = |cells: &[usize]| {
-            let is_large = |c: &usize| self.measures.is_large(self.measures.value(*c, measure));
-            let mut cells: Vec<usize> =
-                cells.iter().copied().filter(|c| *c != cell && is_large(c)).collect();
+            let hides = |c: &usize| *c != cell && self.measures.hides(*c, cell, measure);
+            let mut cells: Vec<usize> = cells.iter().copied().filter(hides).collect();
             cells.sort_by_key(|c| cost(*c));
             cells
         };
@@ -284,7 +290,7 @@ fn line_count(line_of: &[usize]) -> usize {
 #[cfg(test)]
 mod tests {
     use cordon_protocol::agreement::{ResultKind, TableGate, ZeroPolicy};
-    use cordon_protocol::table::{Column, RawTable};
+    use cordon_protocol::table::{Column, RawTable, Support};
 
     use super::*;
     use crate::form;
@@ -298,10 +304,10 @@ mod tests {
         let table = RawTable {
             columns: vec![column("a", ResultKind::Key), column("b", ResultKind::Key)],
             rows: (0..9).map(row).collect(),
-            support: cells.iter().map(|patients| vec![*patients]).collect(),
+            support: cells.iter().map(|n| vec![Support { patients: *n, shares: vec![] }]).collect(),
         };
         let sorted = form::check(&GATE, &table).expect("a table");
-        let measures = Measures::of(&GATE, &sorted);
+        let measures = Measures::of(&GATE, &sorted).expect("few measures");
         judge(&TwoWay::new(&measures, &sorted, 0, 1).expect("lines"))
     }
 

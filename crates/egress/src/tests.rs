@@ -1,11 +1,12 @@
 //! The gate's rules one by one; `oracle` enumerates what an attacker may still believe.
 
 use cordon_protocol::agreement::{ResultKind, TableGate, ZeroPolicy};
-use cordon_protocol::table::{Cell, Column, RawTable, ResultTable};
+use cordon_protocol::table::{Cell, Column, RawTable, ResultTable, Share, Support};
 use proptest::prelude::*;
 
 use crate::{GateRefusal, MAX_ROWS, apply};
 
+mod dominance;
 mod oracle;
 
 const GATE: TableGate = TableGate { min_cell: 11, zeros: ZeroPolicy::Show, round_to: 1 };
@@ -16,6 +17,12 @@ fn column(name: &str, kind: ResultKind) -> Column {
 
 fn text(value: &str) -> Cell {
     Cell::Text(value.to_owned())
+}
+
+/// Patients of a holder who all add the same to each of these figures.
+fn alike(patients: u64, figures: usize) -> Support {
+    let share = Share { patients, total: patients, largest: patients.min(1) };
+    Support { patients, shares: vec![share; figures] }
 }
 
 /// A table of `keys.len()` key columns, a count that equals the support, and a mean.
@@ -35,7 +42,10 @@ fn table(rows: &[(&[&str], &[u64])]) -> RawTable {
     RawTable {
         columns,
         rows: rows.iter().map(|(keys, support)| cells(keys, support)).collect(),
-        support: rows.iter().map(|(_, support)| support.to_vec()).collect(),
+        support: rows
+            .iter()
+            .map(|(_, support)| support.iter().map(|patients| alike(*patients, 2)).collect())
+            .collect(),
     }
 }
 
@@ -200,7 +210,7 @@ fn a_rare_line_of_a_two_way_table_hides_behind_a_line_whose_total_is_withheld_to
 fn a_small_cell_without_a_rectangle_keeps_the_table_in() {
     let rows: [(&[&str], &[u64]); 3] =
         [(&["a", "x"], &[3]), (&["a", "y"], &[50]), (&["b", "x"], &[60])];
-    assert_eq!(judge(&GATE, &rows), Err(GateRefusal::CannotProtect));
+    assert_eq!(judge(&GATE, &rows), Err(GateRefusal::SmallCells));
 }
 
 #[test]
@@ -236,9 +246,10 @@ fn verdicts_count_what_leaves_and_nothing_else() {
 
 #[test]
 fn a_hostile_worker_is_refused() {
+    const HUGE: Share = Share { patients: 30, total: u64::MAX, largest: u64::MAX };
     let valid = || table(&[(&["a"], &[30, 30]), (&["b"], &[40, 40])]);
     assert!(apply(&GATE, &valid()).is_ok());
-    let changes: [(&str, fn(&mut RawTable)); 16] = [
+    let changes: [(&str, fn(&mut RawTable)); 22] = [
         ("a suppressed cell", |t| t.rows[0][2] = Cell::Suppressed),
         ("a suppressed key", |t| t.rows[0][0] = Cell::Suppressed),
         ("a short row", |t| drop(t.rows[0].pop())),
@@ -246,13 +257,21 @@ fn a_hostile_worker_is_refused() {
         ("a row without support", |t| drop(t.support.pop())),
         ("support of fewer holders", |t| t.support[1].truncate(1)),
         ("support of no holders", |t| t.support.iter_mut().for_each(Vec::clear)),
-        ("support beyond counting", |t| t.support[0] = vec![u64::MAX, 2]),
+        ("support beyond counting", |t| t.support[0] = vec![alike(1 << 52, 2), alike(1 << 52, 2)]),
+        ("a figure without shares", |t| t.support[1][1].shares.truncate(1)),
+        ("a share of no figure", |t| t.support[1][1].shares.push(Share::default())),
+        ("a share of more patients than there are", |t| t.support[0][0].shares[1].patients = 31),
+        ("a share of which one patient has more than all", |t| {
+            t.support[0][0].shares[1].largest = 31
+        }),
+        ("a share of more than the greatest allows", |t| t.support[0][0].shares[1].total = 31),
+        ("a share of nobody", |t| t.support[0][0].shares[1].patients = 0),
+        ("a share beyond counting", |t| t.support[0][0].shares[1] = HUGE),
         ("text as a mean", |t| t.rows[0][2] = text("Jane")),
         ("text in a number", |t| t.rows[0][2] = Cell::Number("Jane".into())),
         ("a fraction as a count", |t| t.rows[0][1] = Cell::Number("30.5".into())),
         ("a negative count", |t| t.rows[0][1] = Cell::Integer(-30)),
         ("no count", |t| t.rows[0][1] = Cell::Null),
-        ("a note as a key", |t| t.rows[0][0] = Cell::Text("x".repeat(257))),
         ("one key twice", |t| t.rows[1][0] = text("a")),
         ("one column twice", |t| t.columns[1].name = t.columns[0].name.clone()),
     ];
@@ -264,10 +283,20 @@ fn a_hostile_worker_is_refused() {
     }
     let figures_of_nobody = {
         let mut table = valid();
-        table.support[0] = vec![0, 0];
+        table.support[0] = vec![alike(0, 2), alike(0, 2)];
         table
     };
     assert_eq!(apply(&GATE, &figures_of_nobody).unwrap_err().code(), "gate_malformed_table");
+}
+
+#[test]
+fn a_row_whose_key_is_a_note_is_withheld_and_its_key_does_not_leave() {
+    let note = "x".repeat(257);
+    let rows: [(&[&str], &[u64]); 3] = [(&["a"], &[50]), (&[&note], &[60]), (&["c"], &[70])];
+    assert_eq!(judge(&GATE, &rows).unwrap(), ["a 50", "c 70", "* *"]);
+    let category = "x".repeat(256);
+    let rows: [(&[&str], &[u64]); 1] = [(&[&category], &[50])];
+    assert_eq!(judge(&GATE, &rows).unwrap(), [format!("{category} 50")]);
 }
 
 #[test]
@@ -316,6 +345,17 @@ fn any_cell() -> impl Strategy<Value = Cell> {
     ]
 }
 
+fn any_support() -> impl Strategy<Value = Support> {
+    let number = || prop_oneof![0u64..30, any::<u64>()];
+    let share = (number(), number(), number());
+    let share = share.prop_map(|(patients, total, largest)| Share { patients, total, largest });
+    let shares = prop::collection::vec(
+        prop_oneof![share, (0u64..30).prop_map(|n| alike(n, 1).shares[0])],
+        0..4,
+    );
+    (number(), shares).prop_map(|(patients, shares)| Support { patients, shares })
+}
+
 fn any_kind() -> impl Strategy<Value = ResultKind> {
     prop_oneof![
         Just(ResultKind::Key),
@@ -332,7 +372,7 @@ proptest! {
     fn whatever_the_worker_says_the_gate_does_not_panic(
         kinds in prop::collection::vec(any_kind(), 0..5),
         rows in prop::collection::vec(prop::collection::vec(any_cell(), 0..5), 0..6),
-        support in prop::collection::vec(prop::collection::vec(any::<u64>(), 0..4), 0..6),
+        support in prop::collection::vec(prop::collection::vec(any_support(), 0..4), 0..6),
         min_cell in any::<u32>(),
         round_to in any::<u32>(),
     ) {

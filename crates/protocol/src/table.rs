@@ -52,7 +52,32 @@ pub struct RawTable {
     pub columns: Vec<Column>,
     /// Rows, each as long as `columns`.
     pub rows: Vec<Vec<Cell>>,
-    /// Per row: distinct patients of each holder behind it, in the order of the agreement's
-    /// holders.
-    pub support: Vec<Vec<u64>>,
+    /// Per row: what each holder's patients are to it, in the order of the agreement's holders.
+    pub support: Vec<Vec<Support>>,
+}
+
+/// What the patients of one holder are to a row.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Support {
+    /// Distinct patients behind the row.
+    pub patients: u64,
+    /// For each column that is no key, in order: of whom its figure is made.
+    pub shares: Vec<Share>,
+}
+
+/// Of whom a figure is made: how many add to it, and how much the one who adds the most.
+///
+/// What a patient adds to a sum or mean is the magnitude of the sum of its own values; to a
+/// count of rows its rows; to a count of patients 1. All of a column is in one unit, so that rows
+/// and holders can be added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Share {
+    /// Distinct patients who add something.
+    pub patients: u64,
+    /// What they add, together.
+    pub total: u64,
+    /// What the one who adds the most adds.
+    pub largest: u64,
 }

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use cordon_protocol::table::{Cell, Column, RawTable};
+use cordon_protocol::table::{Cell, Column, RawTable, Share, Support};
 use cordon_protocol::worker::{FailureCode, JobLimits};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{
@@ -10,6 +10,7 @@ use datafusion::arrow::datatypes::{
 use crate::cell::{Keys, decimal, float};
 use crate::failure::Failure;
 use crate::shape::{CheckedQuery, Sum, SumKind, Value};
+use crate::shares::{Contributions, Unit};
 
 /// Collects the rows of groups and holders into the table that the gate judges.
 pub(crate) struct Collector<'a> {
@@ -25,7 +26,16 @@ pub(crate) struct Collector<'a> {
 struct Part {
     rows: u64,
     patients: u64,
-    sums: Vec<Total>,
+    /// Of the patient who has the most.
+    most_rows: u64,
+    sums: Vec<PartSum>,
+}
+
+/// What one holder adds to a sum.
+#[derive(Clone, Copy)]
+struct PartSum {
+    sum: Total,
+    of: Contributions,
 }
 
 #[derive(Clone, Copy)]
@@ -44,25 +54,27 @@ impl<'a> Collector<'a> {
         Self { query, holders, limits, groups }
     }
 
-    /// Takes rows of `compute`: keys, holder, rows, patients, sums.
+    /// Takes rows of [`crate::compute`].
     pub(crate) fn take(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         let (keys, values) =
             batch.columns().split_at_checked(self.query.keys.len()).ok_or_else(internal)?;
-        let [holder, rows, patients, sums @ ..] = values else { return Err(internal()) };
+        let [holder, rows, patients, most_rows, sums @ ..] = values else {
+            return Err(internal());
+        };
         let holder = holder.as_primitive_opt::<UInt16Type>().ok_or_else(internal)?;
-        let rows = rows.as_primitive_opt::<Int64Type>().ok_or_else(internal)?;
-        let patients = patients.as_primitive_opt::<Int64Type>().ok_or_else(internal)?;
-        if sums.len() != self.query.sums.len() {
+        if sums.len() != self.query.sums.len() * 4 {
             return Err(internal());
         }
         let keys = Keys::new(keys)?;
         for row in 0..batch.num_rows() {
-            let totals =
-                self.query.sums.iter().zip(sums).map(|(sum, array)| total(sum, array, row));
+            let sums = self.query.sums.iter().zip(sums.chunks(4));
             let part = Part {
-                rows: u64::try_from(rows.value(row)).map_err(|_| internal())?,
-                patients: u64::try_from(patients.value(row)).map_err(|_| internal())?,
-                sums: totals.collect::<Result<_, _>>()?,
+                rows: count(rows, row)?,
+                patients: count(patients, row)?,
+                most_rows: count(most_rows, row)?,
+                sums: sums
+                    .map(|(sum, arrays)| part_sum(sum, arrays, row))
+                    .collect::<Result<_, _>>()?,
             };
             self.add(keys.of_row(row)?, usize::from(holder.value(row)), part)?;
         }
@@ -96,12 +108,27 @@ impl<'a> Collector<'a> {
             rows: Vec::with_capacity(self.groups.len()),
             support: Vec::with_capacity(self.groups.len()),
         };
+        let units = (0..self.query.sums.len()).map(|index| self.unit(index)).collect::<Vec<_>>();
         for (keys, parts) in &self.groups {
             let cells = self.query.output.iter().map(|output| self.cell(output.value, keys, parts));
-            table.rows.push(cells.collect::<Result<_, _>>()?);
-            table.support.push(parts.iter().map(|part| part.patients).collect());
+            let cells: Vec<Cell> = cells.collect::<Result<_, _>>()?;
+            let support = parts.iter().map(|part| {
+                let outputs = self.query.output.iter().zip(&cells);
+                let shares = outputs.filter_map(|(output, cell)| {
+                    part.share(output.value, *cell != Cell::Null, &units)
+                });
+                Support { patients: part.patients, shares: shares.collect() }
+            });
+            table.support.push(support.collect());
+            table.rows.push(cells);
         }
         Ok(table)
+    }
+
+    /// The unit in which shares of a sum are given.
+    fn unit(&self, index: usize) -> Unit {
+        let parts = self.groups.values().flatten().filter_map(|part| part.sums.get(index));
+        Unit::of(parts.map(|part| part.of))
     }
 
     fn cell(&self, value: Value, keys: &[Cell], parts: &[Part]) -> Result<Cell, Failure> {
@@ -132,6 +159,49 @@ impl<'a> Collector<'a> {
     }
 }
 
+impl Part {
+    /// Of whom a figure is made; nothing for a key. What a row says of a sum that is no number
+    /// would say something of values, so that nobody may see it.
+    fn share(&self, value: Value, is_number: bool, units: &[Unit]) -> Option<Share> {
+        let patients = self.patients;
+        match value {
+            Value::Key(_) => None,
+            Value::Rows => Some(Share { patients, total: self.rows, largest: self.most_rows }),
+            Value::Patients => Some(Share { patients, total: patients, largest: patients.min(1) }),
+            Value::Sum(index) | Value::Mean(index) => {
+                match (self.sums.get(index), units.get(index)) {
+                    (Some(part), Some(unit)) if is_number => Some(unit.share(&part.of)),
+                    (Some(_), _) => Some(Unit::share_of_one(patients)),
+                    (None, _) => Some(Share::default()),
+                }
+            }
+        }
+    }
+}
+
+/// A count of the plan.
+fn count(array: &ArrayRef, row: usize) -> Result<u64, Failure> {
+    let array = array.as_primitive_opt::<Int64Type>().ok_or_else(internal)?;
+    u64::try_from(array.value(row)).map_err(|_| internal())
+}
+
+/// A sum of the plan with the columns that say of whom it is made.
+fn part_sum(sum: &Sum, arrays: &[ArrayRef], row: usize) -> Result<PartSum, Failure> {
+    let [own, patients, together, largest] = arrays else { return Err(internal()) };
+    let magnitude = |array| {
+        Ok(match total(sum, array, row)? {
+            Total::Exact(magnitude) => to_f64(magnitude),
+            Total::Float(magnitude) => magnitude,
+        })
+    };
+    let of = Contributions {
+        patients: count(patients, row)?,
+        together: magnitude(together)?,
+        largest: magnitude(largest)?,
+    };
+    Ok(PartSum { sum: total(sum, own, row)?, of })
+}
+
 fn total(sum: &Sum, array: &ArrayRef, row: usize) -> Result<Total, Failure> {
     // A group has rows, and in each of them the column has a value.
     if array.is_null(row) {
@@ -155,7 +225,7 @@ fn total(sum: &Sum, array: &ArrayRef, row: usize) -> Result<Total, Failure> {
 
 /// Adds up in the order of the holders, which for floats is part of the result.
 fn add_up(parts: &[Part], index: usize) -> Result<Total, Failure> {
-    let mut totals = parts.iter().filter_map(|part| part.sums.get(index).copied());
+    let mut totals = parts.iter().filter_map(|part| part.sums.get(index).map(|part| part.sum));
     let first = totals.next().ok_or_else(internal)?;
     totals.try_fold(first, |sum, next| match (sum, next) {
         (Total::Exact(a), Total::Exact(b)) => {

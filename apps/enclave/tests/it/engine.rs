@@ -9,7 +9,7 @@ use std::{hint, process, thread, time::Duration};
 use cordon_protocol::agreement::{ResultColumn, ResultKind};
 use cordon_protocol::dataset::{column_key, file_key, footer_key};
 use cordon_protocol::frame::{self, MAX_FRAME_BYTES};
-use cordon_protocol::table::{Cell, Column, RawTable};
+use cordon_protocol::table::{Cell, Column, RawTable, Share, Support};
 use cordon_protocol::worker::{
     FailureCode, FromWorker, Job, JobFile, JobKey, JobKeys, Mode, PlanReport, ToWorker,
     WorkerFailure,
@@ -115,6 +115,12 @@ pub fn evens(bytes: &[u8]) -> [u64; 2] {
     [even as u64, (bytes.len() - even) as u64]
 }
 
+/// So many patients, who count once each.
+fn each(patients: u64) -> Support {
+    let share = Share { patients, total: patients, largest: patients.min(1) };
+    Support { patients, shares: vec![share] }
+}
+
 /// The honest table for these supports of the holders.
 pub fn honest_output(support: &[[u64; 2]]) -> RawTable {
     let row = |which: usize, key: &str| {
@@ -125,7 +131,9 @@ pub fn honest_output(support: &[[u64; 2]]) -> RawTable {
     RawTable {
         columns: vec![column("sex", ResultKind::Key), column("patients", ResultKind::Count)],
         rows: vec![row(0, "female"), row(1, "male")],
-        support: [0, 1].map(|which| support.iter().map(|holder| holder[which]).collect()).to_vec(),
+        support: [0, 1]
+            .map(|which| support.iter().map(|holder| each(holder[which])).collect())
+            .to_vec(),
     }
 }
 
@@ -135,11 +143,11 @@ fn output(query: &str, support: &[[u64; 2]]) -> RawTable {
     match query {
         act::TOO_MANY_ROWS => {
             table.rows = (0..11).map(|i| row(&i.to_string())).collect();
-            table.support = vec![vec![20; 3]; 11];
+            table.support = vec![vec![each(20); 3]; 11];
         }
         act::SMALL_CELLS => {
             table.rows = vec![row("rare")];
-            table.support = vec![vec![1, 1, 1]];
+            table.support = vec![vec![each(1); 3]];
         }
         act::OTHER_COLUMNS => table.columns.reverse(),
         act::MISSING_SUPPORT => table.support.iter_mut().for_each(|row| row.truncate(2)),

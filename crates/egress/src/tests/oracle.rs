@@ -11,7 +11,7 @@ use cordon_protocol::agreement::{ResultKind, TableGate, ZeroPolicy};
 use cordon_protocol::table::{Cell, RawTable};
 use proptest::prelude::*;
 
-use super::column;
+use super::{alike, column};
 use crate::{GateRefusal, apply};
 
 const MINIMUM: i64 = 3;
@@ -48,7 +48,7 @@ pub(super) fn raw(cells: &Cells) -> RawTable {
     RawTable {
         columns,
         rows: cells.iter().map(row).collect(),
-        support: cells.values().cloned().collect(),
+        support: cells.values().map(|row| row.iter().map(|n| alike(*n, 1)).collect()).collect(),
     }
 }
 
@@ -67,7 +67,7 @@ fn totals(cells: &Cells, kept: &[usize]) -> Cells {
 fn published(cells: &Cells) -> Option<BTreeSet<Vec<u8>>> {
     let result = match apply(&GATE, &raw(cells)) {
         Ok((result, _)) => result,
-        Err(GateRefusal::SmallCells | GateRefusal::CannotProtect) => return None,
+        Err(GateRefusal::SmallCells) => return None,
         Err(other) => panic!("{other:?}"),
     };
     let keys = cells.keys().next().map_or(0, Vec::len);

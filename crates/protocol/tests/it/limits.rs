@@ -6,7 +6,7 @@ use cordon_protocol::dataset::Manifest;
 use cordon_protocol::entry::{LogEntry, MAX_ENTRY_BYTES};
 use cordon_protocol::grant::{Grant, GrantContext, GrantedDataset, KeyName, MAX_GRANT_KEYS};
 use cordon_protocol::message::{MAX_MANIFESTS_BYTES, MAX_MESSAGE_BYTES, MAX_REVIEW_BYTES};
-use cordon_protocol::table::RawTable;
+use cordon_protocol::table::{RawTable, Support};
 
 use crate::format::signer;
 use crate::samples;
@@ -52,7 +52,11 @@ fn the_parts_of_a_message_fit_it() {
 #[test]
 fn integers_from_two_to_the_53_cannot_be_written() {
     for count in [1_u64 << 53, u64::MAX] {
-        let table = RawTable { columns: vec![], rows: vec![], support: vec![vec![count]] };
+        let table = RawTable {
+            columns: vec![],
+            rows: vec![],
+            support: vec![vec![Support { patients: count, shares: vec![] }]],
+        };
         assert!(matches!(canonical::to_canonical(&table), Err(canonical::CanonicalError::Number)));
     }
 }

@@ -132,7 +132,7 @@ pub fn text(table: &RawTable) -> Vec<String> {
     let rows = table.rows.iter().zip(&table.support);
     rows.map(|(cells, support)| {
         let cells: Vec<_> = cells.iter().map(cell).collect();
-        let support: Vec<_> = support.iter().map(u64::to_string).collect();
+        let support: Vec<_> = support.iter().map(|part| part.patients.to_string()).collect();
         format!("{} | {}", cells.join(" "), support.join(" "))
     })
     .collect()

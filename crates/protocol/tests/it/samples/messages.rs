@@ -8,7 +8,7 @@ use cordon_protocol::dataset::{ColumnSchema, ColumnType, TableSchema};
 use cordon_protocol::message::{FromBroker, FromGuard, Mail, Stage, ToBroker, ToGuard, ToPerson};
 use cordon_protocol::release::ReviewCopy;
 use cordon_protocol::run::ParameterValue;
-use cordon_protocol::table::{Cell, Column, RawTable};
+use cordon_protocol::table::{Cell, Column, RawTable, Share, Support};
 use cordon_protocol::worker::{
     FailureCode, FromWorker, Job, JobFile, JobLimits, JobSource, Mode, PlanReport, ToWorker,
     WorkerFailure,
@@ -249,10 +249,14 @@ fn plan_report() -> PlanReport {
 }
 
 fn raw_table() -> RawTable {
+    let support = |patients| Support {
+        patients,
+        shares: vec![Share { patients, total: 2 * patients, largest: 3 }],
+    };
     RawTable {
         columns: vec![Column { name: id("n"), kind: ResultKind::Count }],
         rows: vec![vec![Cell::Integer(40)], vec![Cell::Null]],
-        support: vec![vec![21, 19], vec![0, 0]],
+        support: vec![vec![support(21), support(19)], vec![Support::default(); 2]],
     }
 }
 
