@@ -1,4 +1,4 @@
-use cordon_protocol::dataset::{ColumnType, Manifest, ManifestTable};
+use cordon_protocol::dataset::{ColumnType, Manifest, ManifestFile, ManifestTable};
 use cordon_types::{ColumnName, DatasetId, PartyId, Sha256Digest, TableName, UnixSeconds};
 use serde::Serialize;
 
@@ -34,8 +34,8 @@ pub struct TableSummary {
     pub rows: u64,
     /// Records that the import refused.
     pub rejected: u64,
-    /// How many files.
-    pub files: usize,
+    /// Its files, with the digests of their ciphertext.
+    pub files: Vec<ManifestFile>,
     /// Ciphertext of its files.
     pub size_bytes: u64,
 }
@@ -84,7 +84,7 @@ impl TableSummary {
             columns: columns.collect(),
             rows: table.rows,
             rejected: table.rejected,
-            files: table.files.len(),
+            files: table.files.clone(),
             size_bytes: saturating_sum(table.files.iter().map(|f| f.size_bytes)),
         }
     }

@@ -45,7 +45,8 @@ pub enum Command {
         cordon dataset publish sealed/registry-1 --hub https://hub.example \\\n    \
         --broker http://127.0.0.1:8701 --as steward.key")]
     Publish(PublishArguments),
-    /// Show what a manifest says; needs no key.
+    /// Show what a manifest says: schema and digests; needs no key. With `--json` also the
+    /// commitments to the keys of the columns.
     #[command(after_help = EXAMPLE)]
     Inspect(InspectArguments),
 }
@@ -253,12 +254,21 @@ fn show(manifest: &Signed<Manifest>, verified: Option<usize>, output: Output) ->
                 ]);
             }
         }
+        let mut files = table(["file", "rows", "bytes", "ciphertext"]);
+        for file in summary.tables.iter().flat_map(|sealed| &sealed.files) {
+            files.add_row([
+                file.path.clone(),
+                file.rows.to_string(),
+                file.size_bytes.to_string(),
+                file.sha256.to_string(),
+            ]);
+        }
         let rejected: u64 = summary.tables.iter().map(|sealed| sealed.rejected).sum();
         let verified = verified.map_or(String::new(), |files| format!(", {files} files verified"));
         let fingerprint = signer.fingerprint();
         format!(
             "{} / {} version {}, sealed {}\nmanifest   {digest}\nsigned by  {fingerprint}\n\
-             {} bytes of ciphertext{verified}, {rejected} records rejected\n{rows}",
+             {} bytes of ciphertext{verified}, {rejected} records rejected\n{rows}\n{files}",
             summary.holder,
             summary.dataset,
             summary.version,

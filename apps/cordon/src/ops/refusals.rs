@@ -81,6 +81,11 @@ pub enum Unusable {
     /// The first refused record, where none may be.
     #[error("`{}` line {}: {}", .0.place.file.display(), .0.place.line, .0.code)]
     Record(Rejected),
+    /// The file was cut.
+    #[error(
+        "`{}` ends within a record, on line {}: it was cut, so fetch it again", .0.file.display(), .0.line
+    )]
+    Cut(Place),
     /// Nothing would be in the table.
     #[error("no rows: allow that with `--allow-empty`, if it is right\n{0}")]
     Empty(TableReport),

@@ -24,7 +24,7 @@ use indicatif::ProgressBar;
 
 use super::csv::{CsvInput, seal_csv};
 use super::open_table::OpenTable;
-use super::refusals::{TableReport, Tolerance};
+use super::refusals::{Place, TableReport, Tolerance, Unusable};
 use super::stop::Stop;
 use crate::files::{self, Staging};
 
@@ -156,6 +156,7 @@ fn seal_view(
     let mut runner = ViewRunner::new(&compiled, KeyPolicy::Keyed(&pseudonym));
     let schema = table_schema(input.name, input.subject, sha256(&[input.view]), &runner.schema())?;
     let mut table = OpenTable::new(sealing.tolerance, sealer, schema, folder)?;
+    let mut cut = None;
     let files =
         input.files.iter().filter(|path| !is_of_another_resource(path, compiled.resource()));
     for path in files {
@@ -166,12 +167,18 @@ fn seal_view(
         while let Some(line) = lines.next_line().map_err(read)? {
             sealing.stop.check()?;
             progress.inc(line.len() as u64);
+            let is_whole = line.ends_with(b"\n");
             let rows_before = runner.report().rows;
             let pushed = runner.push_line(line);
             let number = runner.report().lines - lines_before;
             match pushed {
                 Ok(()) => table.came_from(rows_before, runner.report().rows, &file, number),
-                Err(error) => table.reject(path, number, error.code(), error.into())?,
+                Err(error) => {
+                    if !is_whole && error.code() == "not_json" {
+                        cut.get_or_insert_with(|| Place { file: path.clone(), line: number });
+                    }
+                    table.reject(path, number, error.code(), error.into())?;
+                }
             }
             if let Some(rows) = runner.take_batch(BATCH_BYTES) {
                 table.write_with_subjects(&rows)?;
@@ -182,7 +189,9 @@ fn seal_view(
         table.write_with_subjects(&rows)?;
     }
     let report = runner.report();
-    table.finish(report.resources + report.rejected_lines())
+    let finished = table.finish(report.resources + report.rejected_lines())?;
+    // However few are refused: nobody knows how many are missing behind them.
+    cut.map_or(Ok(finished), |place| Err(Unusable::Cut(place).into()))
 }
 
 /// What [`TableSource::View`] holds.

@@ -84,13 +84,55 @@ fn refused_records_are_named_and_too_many_are_too_many() {
     let input = holder.write("few.ndjson", patients(200) + "{\"resourceType\":\"Patient\",\n");
     let said = holder.sealed("few", &[&view[..], &[&input]].concat());
     assert!(said.contains("1 refused of 201 records") && said.contains("line 201"), "{said}");
-    // One of ten: a file that was cut.
-    let input = holder.write("cut.ndjson", patients(9) + "{\"resourceType\":\"Pat");
+    // One of ten.
+    let input = holder.write("many.ndjson", patients(9) + "{\"resourceType\":\"Pat\n");
     let said = holder.refused(&[&view[..], &[&input]].concat());
     assert!(said.contains("over 1 %") && said.contains("line 10"), "{said}");
-    holder.sealed("cut", &[&view[..], &[&input, "--max-rejected", "10"]].concat());
+    holder.sealed("many", &[&view[..], &[&input, "--max-rejected", "10"]].concat());
     let strict = holder.refused(&[&view[..], &[&input, "--strict"]].concat());
     assert!(strict.contains("line 10"), "{strict}");
+}
+
+/// However few records are refused: more may be missing.
+#[test]
+fn a_file_that_was_cut_is_refused() {
+    let holder = Holder::new();
+    let input = holder.write("cut.ndjson", patients(1_000) + "{\"resourceType\":\"Pat");
+    let source = ["--view", "patient", "--input", &input, "--max-rejected", "100"];
+    let said = holder.refused(&source);
+    assert!(said.contains("line 1001: it was cut"), "{said}");
+    // Nothing is missing where only the end of the last line is.
+    let whole = holder.write("whole.ndjson", patients(10).trim_end());
+    holder.sealed("whole", &["--view", "patient", "--input", &whole]);
+}
+
+/// Ten times the records take no more memory.
+#[test]
+fn sealing_takes_memory_that_does_not_grow_with_the_records() {
+    let holder = Holder::new();
+    let peak = |name: &str, patients: &str| {
+        let folder = holder.path(name);
+        let out = folder.display().to_string();
+        cordon(&["synth", "--seed", "1", "--patients", patients, "--sites", "one", "--out", &out]);
+        let input = folder.join("one").display().to_string();
+        let views = ["patient", "encounter", "condition", "observation", "medication"];
+        let mut source: Vec<&str> = views.iter().flat_map(|view| ["--view", *view]).collect();
+        source.extend(["--input", &input]);
+        let mut seal = Command::new(CORDON)
+            .args(holder.seal(&format!("sealed-{name}"), &source))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut peak = 0;
+        while seal.try_wait().unwrap().is_none() {
+            peak = peak_memory(seal.id()).unwrap_or(0).max(peak);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert!(seal.wait().unwrap().success());
+        peak >> 20
+    };
+    let (few, many) = (peak("few", "2000"), peak("many", "20000"));
+    assert!(few > 0 && many < few * 2 && many < 300, "{few} MiB, then {many} MiB");
 }
 
 #[test]
@@ -226,4 +268,12 @@ fn somebody_who_interrupts_finds_nothing_half_made() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("interrupted"), "{said}");
     assert!(holder.leftovers().is_empty() && !Path::new(&holder.path("out")).exists());
+}
+
+/// Highest resident memory of a process so far, in bytes.
+fn peak_memory(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes * 1024)
 }

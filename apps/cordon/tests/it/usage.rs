@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::place::new_holder;
-use crate::programs::{beside, cordon, fails};
+use crate::programs::{CORDON, beside, cordon, fails, text};
 
 #[test]
 fn exit_codes_say_what_kind_of_failure_it_is() {
@@ -68,6 +68,13 @@ fn altered_is_another_code_than_absent() {
     cordon(&seal);
     let inspected = cordon(&["dataset", "inspect", &out, "--verify", "--card", &card]);
     assert_eq!(inspected["files_verified"], 1, "{inspected}");
+
+    let file = &inspected["dataset"]["tables"][0]["files"][0];
+    let output = Command::new(CORDON).args(["dataset", "inspect", &out]).output().unwrap();
+    let shown = text(&output.stdout);
+    for word in ["hospital-a / t version 1", "subject", file["sha256"].as_str().unwrap()] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
 
     // A manifest of which a letter was changed.
     let manifest = std::fs::read_to_string(path("out/manifest.json")).unwrap();

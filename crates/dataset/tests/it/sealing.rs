@@ -101,7 +101,7 @@ fn the_summary_counts_rows_files_and_bytes() {
     let path = |n: usize| &manifest.tables[0].files[n].path;
     let size: usize = (0..3).map(|n| folder.bytes(path(n)).unwrap().len()).sum();
     assert_eq!(summary.size_bytes, size as u64);
-    assert_eq!((summary.tables[0].rows, summary.tables[0].files), (300, 3));
+    assert_eq!((summary.tables[0].rows, summary.tables[0].files.len()), (300, 3));
     assert_eq!(summary.tables[0].columns[5].kind, ColumnType::Decimal);
 }
 
