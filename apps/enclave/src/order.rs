@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
+use std::sync::mpsc;
+use std::thread;
 
 use cordon_crypto::Sha256Writer;
 use cordon_crypto::dsse::{Document as _, Envelope};
@@ -45,8 +47,8 @@ pub(crate) fn receive(host: &mut impl Read) -> Result<(Order, SealedEngine), Cod
     Ok((order, engine))
 }
 
-/// Each part is hashed and put where it will run from: the engine is held once, in a file in memory
-/// that only this process can write until it is sealed.
+/// Each part is put where it will run from, and then hashed while the next one comes: the engine is
+/// held once, in a file in memory that only this process can write until it is sealed.
 fn receive_engine(
     host: &mut impl Read,
     size: u64,
@@ -58,24 +60,36 @@ fn receive_engine(
     }
     // Grows with what arrives: an announced size alone takes no memory.
     let mut engine = EngineWriter::new().map_err(|_| Code::WorkerNotStarted)?;
-    let mut digest = Sha256Writer::new();
-    let mut left = size;
-    while left > 0 {
-        let missing = left.min(MAX_FRAME_BYTES);
-        let part = frame::read_bytes(host, missing).map_err(|_| Code::BadStart)?;
-        if part.is_empty() {
-            return Err(Code::BadStart);
+    let digest = thread::scope(|scope| {
+        let (to_hash, parts) = mpsc::sync_channel::<Vec<u8>>(PARTS_AHEAD);
+        let hashing = scope.spawn(move || {
+            let mut digest = Sha256Writer::new();
+            parts.iter().for_each(|part| digest.update(&part));
+            digest.finish()
+        });
+        let mut left = size;
+        while left > 0 {
+            let missing = left.min(MAX_FRAME_BYTES);
+            let part = frame::read_bytes(host, missing).map_err(|_| Code::BadStart)?;
+            if part.is_empty() {
+                return Err(Code::BadStart);
+            }
+            engine.write(&part).map_err(|_| Code::WorkerNotStarted)?;
+            left -= part.len();
+            to_hash.send(part).map_err(|_| Code::WorkerNotStarted)?;
         }
-        digest.update(&part);
-        engine.write(&part).map_err(|_| Code::WorkerNotStarted)?;
-        left -= part.len();
-    }
-    if digest.finish() != agreed {
+        drop(to_hash);
+        hashing.join().map_err(|_| Code::WorkerNotStarted)
+    })?;
+    if digest != agreed {
         return Err(Code::WrongEngine);
     }
     // Approved bytes that are no program.
     engine.seal().map_err(|_| Code::WorkerNotStarted)
 }
+
+/// Parts of the engine that wait for being hashed.
+const PARTS_AHEAD: usize = 2;
 
 /// Checks both documents, in this order.
 pub(crate) fn check(agreement: &Envelope, request: &Envelope) -> Result<Order, Code> {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::relay::GuardFrame;
 
 /// Raw frames in which an engine travels.
-const ENGINE_FRAME_BYTES: usize = 8 * 1024 * 1024;
+const ENGINE_FRAME_BYTES: usize = 1024 * 1024;
 /// Messages of a guard that may wait for the host.
 const FROM_GUARD_QUEUE: usize = 64;
 /// Frames that may wait for a guard; each may hold a range of ciphertext.

@@ -138,7 +138,7 @@ impl Scene {
                 engine_size: self.engine.len() as u64,
             };
             frame::write_message(&mut *to_guard, &start)?;
-            for part in self.engine.chunks(MAX_FRAME_BYTES) {
+            for part in self.engine.chunks(1024 * 1024) {
                 frame::write_bytes(&mut *to_guard, part)?;
             }
         }
