@@ -309,5 +309,5 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 const CHALLENGE_PATIENCE: Duration = Duration::from_secs(60);
 /// A grant waits for the log to be cosigned by other brokers.
 const GRANT_PATIENCE: Duration = Duration::from_secs(120);
-/// Brokers that do not take the receipt now get it from the host later.
+/// The host goes on handing out what brokers have not taken by then.
 const DELIVER_PATIENCE: Duration = Duration::from_secs(30);

@@ -99,13 +99,14 @@ CREATE TABLE review (
 ) STRICT;
 
 -- Consent to an output. The release is made after the entry is cosigned; a restart finishes it.
--- Until `opening` is set, right before the key process is asked, a rejection or a stop counts.
+-- Until `sending` is set, right before the release is handed to the hub, a rejection counts; a stop
+-- counts until it was handed over.
 CREATE TABLE clearance (
     run      BLOB PRIMARY KEY REFERENCES receipt (run),
     context  BLOB NOT NULL,
     entry    INTEGER NOT NULL,
-    opening  INTEGER NOT NULL DEFAULT 0,
     release  BLOB,
+    sending  INTEGER NOT NULL DEFAULT 0,
     sent     INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 

@@ -4,6 +4,7 @@
 //! request's own signature says who reads. Only the card, the health and the log are open.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -31,6 +32,9 @@ use crate::service::{Broker, ServiceError};
 /// Largest request: a manifest of 4 MiB in base64, its deposit, and room.
 const MAX_REQUEST_BYTES: usize = 8 * 1024 * 1024;
 
+/// For the body of a request; a manifest of 4 MiB comes over a slow line.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
 /// The routes of one broker.
 pub fn router(broker: Arc<Broker>) -> Router {
     let signed = Router::new()
@@ -57,6 +61,7 @@ pub fn router(broker: Arc<Broker>) -> Router {
     Router::new()
         .merge(signed)
         .merge(open)
+        .method_not_allowed_fallback(|| async { Refused(ServiceError::NotFound("resource")) })
         .fallback(|| async { Refused(ServiceError::NotFound("resource")) })
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .with_state(broker)
@@ -137,7 +142,14 @@ async fn refusals(
     State(broker): State<Arc<Broker>>,
     axum::Extension(reader): axum::Extension<Arc<Enrolled>>,
 ) -> Answer {
-    // DESIGN invariant 7: full reasons are for owner and auditor.
+    if !may_read_reasons(&reader) {
+        return Err(Refused(ServiceError::NotAllowed("reasons are for owner and auditor")));
+    }
+    Ok(json(&broker.refusals().await?))
+}
+
+/// DESIGN invariant 7: full reasons are for owner and auditor.
+fn may_read_reasons(reader: &Enrolled) -> bool {
     let may = [
         Role::Auditor,
         Role::SecurityOfficer,
@@ -145,10 +157,7 @@ async fn refusals(
         Role::Steward,
         Role::Administrator,
     ];
-    if !reader.roles.iter().any(|role| may.contains(role)) {
-        return Err(Refused(ServiceError::NotAllowed("reasons are for owner and auditor")));
-    }
-    Ok(json(&broker.refusals().await?))
+    reader.roles.iter().any(|role| may.contains(role))
 }
 
 /// Lets a request through that an enrolled person of this holder signed.
@@ -157,19 +166,33 @@ async fn require_person(
     request: Request,
     next: Next,
 ) -> Response {
-    match signed_by_person(&broker, request).await {
-        Ok(request) => next.run(request).await,
-        Err(error) => Refused(error).into_response(),
+    let (request, person) = match signed_by_person(&broker, request).await {
+        Ok(signed) => signed,
+        Err(error) => return Refused(error).into_response(),
+    };
+    let mut response = next.run(request).await;
+    match response.extensions_mut().remove::<Arc<Problem>>() {
+        Some(problem) if may_read_reasons(&person) => problem_response(&problem),
+        _ => response,
     }
 }
 
-async fn signed_by_person(broker: &Broker, request: Request) -> Result<Request, ServiceError> {
+async fn signed_by_person(
+    broker: &Broker,
+    request: Request,
+) -> Result<(Request, Arc<Enrolled>), ServiceError> {
     let (mut parts, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, MAX_REQUEST_BYTES).await;
+    // Who is not known gets no room and no time.
+    let named = header_text(&parts.headers, KEY_HEADER);
+    broker.own_person_named(named).await?;
+    let reading = axum::body::to_bytes(body, MAX_REQUEST_BYTES);
+    let body = tokio::time::timeout(BODY_DEADLINE, reading).await;
+    let body = body.map_err(|_| ServiceError::Malformed("the request came too slowly".into()))?;
     let body = body.map_err(|_| ServiceError::Malformed("the request is too large".into()))?;
     let key = signer(broker, &parts, cordon_crypto::sha256(&[&body]))?;
-    parts.extensions.insert(Arc::new(broker.own_person_by_key(key).await?));
-    Ok(Request::from_parts(parts, Body::from(body)))
+    let person = Arc::new(broker.own_person_by_key(key).await?);
+    parts.extensions.insert(person.clone());
+    Ok((Request::from_parts(parts, Body::from(body)), person))
 }
 
 fn signer(
@@ -235,9 +258,18 @@ impl IntoResponse for Refused {
             status: status.as_u16(),
             detail: self.0.to_string(),
             code: code.to_owned(),
-            reasons: self.0.reasons().to_vec(),
+            reasons: Vec::new(),
         };
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
-        (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+        let mut response = problem_response(&problem);
+        // Put in by whoever knows that the reader may have them.
+        let reasons = self.0.reasons().to_vec();
+        response.extensions_mut().insert(Arc::new(Problem { reasons, ..problem }));
+        response
     }
+}
+
+fn problem_response(problem: &Problem) -> Response {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_vec(problem).unwrap_or_default();
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
 }

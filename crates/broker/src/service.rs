@@ -314,6 +314,15 @@ impl Broker {
         found.ok_or(ServiceError::Unsigned)
     }
 
+    /// Whether a person of this holder has the key that a request names, before it is verified.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unsigned`] if there is none.
+    pub async fn own_person_named(&self, key: &str) -> Result<(), ServiceError> {
+        let key: VerifyingKey = key.parse().map_err(|_| ServiceError::Unsigned)?;
+        self.own_person_by_key(key).await.map(|_| ())
+    }
+
     /// What the policy may know of this broker.
     fn state_for(&self, looked: &Looked) -> Result<BrokerState, ServiceError> {
         let last_entry = match looked.last_entry() {

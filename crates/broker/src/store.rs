@@ -91,8 +91,10 @@ pub enum Conflict {
     /// Something came in while a decision was made, which is to be made again.
     #[error("something new came in meanwhile")]
     Changed,
-    /// A rejection came after the share was opened.
-    #[error("the output is released already")]
+    /// A rejection came when the release had left, or was about to.
+    #[error(
+        "the output is released already, or on its way: stop the study to hold back what is still here"
+    )]
     Opened,
     /// A reviewer rejected what was about to be released.
     #[error("a reviewer rejected the output meanwhile")]

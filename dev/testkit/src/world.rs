@@ -193,9 +193,17 @@ impl World {
     /// # Errors
     /// As its start.
     pub async fn start_broker(&mut self, index: usize) -> Result<()> {
+        self.start_broker_with_hub(index, None).await
+    }
+
+    /// Likewise, with a hub for its releases.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn start_broker_with_hub(&mut self, index: usize, hub: Option<&str>) -> Result<()> {
         let holder = &self.holders[index];
         let peers: Arc<dyn Peers> = Arc::new(self.direct.clone());
-        let running = holder.start(Some(peers), None, self.tee_root.verifying_key()).await?;
+        let running = holder.start(Some(peers), hub, self.tee_root.verifying_key()).await?;
         self.direct.add(&holder.party, running.broker());
         self.running[index] = Some(running);
         Ok(())

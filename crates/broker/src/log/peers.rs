@@ -223,15 +223,33 @@ pub(super) fn compare(
     peer: &Peer,
     theirs: &VerifiedCheckpoint,
 ) -> Result<(), Fatal> {
-    let heads = shared.heads.borrow();
-    let (own, cosigned, witness) = (heads.size(), theirs.size(), peer.party.clone());
+    let newest = shared.heads.borrow().newest().cloned();
+    let own = newest.as_ref().map_or(0, VerifiedCheckpoint::size);
+    let (cosigned, witness) = (theirs.size(), peer.party.clone());
     if cosigned > own {
         return Err(Fatal::BehindWitness { witness, own, cosigned });
     }
-    match heads.newest() {
-        Some(newest) if own == cosigned && newest.root() != theirs.root() => {
-            Err(Fatal::Forked { witness, size: own })
+    match newest {
+        Some(newest) if !grew_from(shared, theirs, &newest) => {
+            Err(Fatal::Forked { witness, size: cosigned })
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether the log here has what a witness saw as its beginning: two histories differ for ever,
+/// whichever of them is longer by now.
+fn grew_from(shared: &Shared, theirs: &VerifiedCheckpoint, newest: &VerifiedCheckpoint) -> bool {
+    if theirs.size() == newest.size() {
+        return theirs.root() == newest.root();
+    }
+    let mut reader = TileHashReader::new(shared.folder.clone(), newest.size());
+    match ConsistencyProof::make(&mut reader, theirs.size(), newest.size()) {
+        Ok(proof) => proof.verify(theirs.root(), newest.root()).is_ok(),
+        // Tiles that cannot be read say nothing of what was signed: that is noticed elsewhere.
+        Err(error) => {
+            tracing::error!(error = crate::why(&error), "cannot compare with a witness");
+            true
+        }
     }
 }

@@ -349,6 +349,29 @@ async fn a_whole_folder_that_is_an_old_backup_is_noticed_by_the_witness() {
     assert!(!a.is_ready());
 }
 
+/// A second history, longer by now than what this witness saw of the first. Both are signed by
+/// the same key, so that only the witness can tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_longer_log_with_another_beginning_than_a_witness_saw_is_a_fork() {
+    let (pair, other) = (Pair::new(), Pair::new());
+    let (_store_b, _b) = pair.open("b").await;
+    let (_other_store_b, _other_b) = other.open("b").await;
+    for (pair, entries) in [(&pair, vec!["one"]), (&other, vec!["another", "two", "three"])] {
+        let (store, a) = pair.open("a").await;
+        for entry in entries {
+            let index = add(&store, &a, entry.as_bytes()).await;
+            prove(&a, index, entry.as_bytes()).await;
+        }
+        a.close().await;
+        store.close().await;
+    }
+    std::fs::remove_dir_all(pair.folder("a")).unwrap();
+    copy(&other.folder("a"), &pair.folder("a"));
+    let (_store, a) = pair.open("a").await;
+    assert_eq!(a.fatal().await, Fatal::Forked { witness: "b".parse().unwrap(), size: 1 });
+    assert!(!a.is_ready());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_witness_keeps_proof_of_a_fork_and_does_not_cosign_it() {
     let pair = Pair::new();

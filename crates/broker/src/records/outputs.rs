@@ -103,7 +103,7 @@ pub async fn insert_review(
 ) -> Result<(), StoreError> {
     let rejected = review.value().verdict == Verdict::Reject;
     let run = review.value().run;
-    if rejected && is_opening(&mut *connection, run).await? {
+    if rejected && is_sending(&mut *connection, run).await? {
         return Err(StoreError::Conflict(Conflict::Opened));
     }
     let done = sqlx::query(
@@ -209,11 +209,11 @@ pub async fn insert_clearance(
     Ok(done.rows_affected() == 1)
 }
 
-/// Decides for good that the share is opened: from here on no rejection counts.
+/// Fails if somebody rejected the output since it was cleared.
 ///
 /// # Errors
-/// [`Conflict::Reviewed`] if somebody rejected the output since it was cleared.
-pub async fn set_opening(connection: &mut SqliteConnection, run: RunId) -> Result<(), StoreError> {
+/// [`Conflict::Reviewed`].
+pub async fn not_rejected(connection: &mut SqliteConnection, run: RunId) -> Result<(), StoreError> {
     let rejected: bool =
         sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM review WHERE run = ? AND rejected = 1)")
             .bind(run.0.as_bytes().as_slice())
@@ -222,15 +222,23 @@ pub async fn set_opening(connection: &mut SqliteConnection, run: RunId) -> Resul
     if rejected {
         return Err(StoreError::Conflict(Conflict::Reviewed));
     }
-    sqlx::query("UPDATE clearance SET opening = 1 WHERE run = ?")
+    Ok(())
+}
+
+/// Notes that the release may be on its way out: then no rejection counts any more.
+///
+/// # Errors
+/// If the database fails.
+pub async fn set_sending(connection: &mut SqliteConnection, run: RunId) -> Result<(), StoreError> {
+    sqlx::query("UPDATE clearance SET sending = 1 WHERE run = ?")
         .bind(run.0.as_bytes().as_slice())
         .execute(connection)
         .await?;
     Ok(())
 }
 
-async fn is_opening(connection: &mut SqliteConnection, run: RunId) -> Result<bool, StoreError> {
-    let found = sqlx::query_scalar("SELECT opening FROM clearance WHERE run = ?")
+async fn is_sending(connection: &mut SqliteConnection, run: RunId) -> Result<bool, StoreError> {
+    let found = sqlx::query_scalar("SELECT sending FROM clearance WHERE run = ?")
         .bind(run.0.as_bytes().as_slice())
         .fetch_optional(connection)
         .await?;

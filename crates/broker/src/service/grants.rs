@@ -16,7 +16,7 @@ use cordon_verifier::{Collateral, RejectionCode, TrustRoots};
 use super::known::Looked;
 use super::{Broker, ServiceError, append};
 use crate::challenge::Taken;
-use crate::records::{agreements, blobs, runs};
+use crate::records::{agreements, blobs, outputs, runs};
 
 /// Whose evidence this broker believes.
 pub struct Appraising {
@@ -70,6 +70,14 @@ impl Broker {
     /// # Errors
     /// The refusal, which is recorded; or that witnesses or key process do not answer now.
     pub async fn grant(&self, run: RunId, evidence: &Evidence) -> Result<Envelope, ServiceError> {
+        if let Some(earlier) = runs::get(self.store.readers(), run).await?
+            && earlier.evidence == evidence.digest()
+            && outputs::receipt(self.store.readers(), run).await?.is_none()
+        {
+            // It was appraised, fresh, when the grant was recorded; since then the broker, or the
+            // answer, was lost. What is given again opens for this guard alone.
+            return self.resume_grant(run, earlier).await;
+        }
         let now = self.now();
         let claimed = self.claimed(evidence);
         let nonce = claimed.as_ref().and_then(|(_, nonce)| nonce.as_ref());
@@ -132,7 +140,7 @@ impl Broker {
             entry: 0,
             envelope: None,
         };
-        let index = self
+        let written = self
             .store
             .write(move |c| {
                 Box::pin(async move {
@@ -146,7 +154,24 @@ impl Broker {
                     Ok(record.entry)
                 })
             })
-            .await?;
+            .await;
+        let index = match written {
+            Ok(index) => index,
+            Err(error) => {
+                // The same guard asked twice at once, and the other question was quicker.
+                let own = session.context();
+                return match runs::get(self.store.readers(), run).await? {
+                    Some(earlier)
+                        if earlier.context.agreement == own.agreement
+                            && earlier.context.guard_signing_key == own.guard_signing_key
+                            && earlier.context.guard_box_key == own.guard_box_key =>
+                    {
+                        self.resume_grant(run, earlier).await
+                    }
+                    _ => Err(error.into()),
+                };
+            }
+        };
         self.log.wake();
 
         let bytes = session.entry().to_bytes().map_err(ServiceError::internal)?;
@@ -162,7 +187,7 @@ impl Broker {
         run: RunId,
         earlier: runs::GrantRecord,
     ) -> Result<Envelope, ServiceError> {
-        // A stop, an expiry or a withdrawn approval since then counts, too.
+        // A stop, an expiry or a rejection since then counts, too.
         let looked = self.look_at(earlier.context.agreement).await?;
         if let Some(code) = self.ended(&looked) {
             let reason = format!("since the grant: {}", code.sentence());

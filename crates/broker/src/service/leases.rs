@@ -28,6 +28,10 @@ impl Broker {
         if claimed.value().audience != *party {
             return Err(ServiceError::NotAllowed("the heartbeat is for another broker"));
         }
+        if !self.log.is_ready() {
+            // From an old backup a stop may be missing: without a word the guard ends by itself.
+            return Err(ServiceError::Unavailable("the log is not known to be current".into()));
+        }
         let looked = self.look_at(record.context.agreement).await?;
         let over = outputs::receipt(self.store.readers(), run).await?.is_some();
         let ended = self.ended(&looked);

@@ -232,26 +232,51 @@ impl Broker {
         let cleared = outputs::clearance(readers, run).await?;
         let cleared = cleared.ok_or(ServiceError::NotFound("clearance"))?;
         let looked = self.look_at(cleared.context.agreement).await?;
-        let closed = looked.closed();
-        let recognized = looked.recognized;
-        let release = match (cleared.release.clone(), closed) {
-            (Some(release), _) => release,
-            (None, Some(_)) => {
-                return Err(self.refuse_late(&recognized, run, Conflict::Closed).await);
+        match self.let_out(&looked.recognized, run, cleared).await {
+            Err(ServiceError::Conflict(conflict @ (Conflict::Closed | Conflict::Reviewed))) => {
+                Err(self.refuse_late(&looked.recognized, run, conflict).await)
             }
-            (None, None) => match self.make_release(&recognized, run, cleared).await {
-                Err(ServiceError::Conflict(conflict @ (Conflict::Closed | Conflict::Reviewed))) => {
-                    return Err(self.refuse_late(&recognized, run, conflict).await);
-                }
-                made => made?,
-            },
+            released => released,
+        }
+    }
+
+    async fn let_out(
+        &self,
+        recognized: &Recognized,
+        run: RunId,
+        cleared: outputs::Cleared,
+    ) -> Result<(), ServiceError> {
+        let release = match cleared.release.clone() {
+            Some(release) => release,
+            None => self.make_release(recognized, run, cleared).await?,
         };
-        self.send(&recognized, &release).await?;
+        // What has not left does not leave after a stop or a rejection, opened or not.
+        self.last_word(recognized, run, true).await?;
+        self.send(recognized, &release).await?;
         self.store.write(move |c| Box::pin(async move { outputs::set_sent(c, run).await })).await?;
         Ok(())
     }
 
-    /// Stopped or rejected between decision and release: nothing was opened, and nothing is.
+    /// Fails if the study was stopped or the output rejected; else, before it is sent, notes that it
+    /// may be on its way, in one transaction.
+    async fn last_word(
+        &self,
+        recognized: &Recognized,
+        run: RunId,
+        sending: bool,
+    ) -> Result<(), ServiceError> {
+        let agreement = recognized.agreement().digest();
+        let word = self.store.write(move |c| {
+            Box::pin(async move {
+                agreements::still_open(c, agreement).await?;
+                outputs::not_rejected(c, run).await?;
+                if sending { outputs::set_sending(c, run).await } else { Ok(()) }
+            })
+        });
+        Ok(word.await?)
+    }
+
+    /// Stopped or rejected between decision and release: what is here does not leave.
     async fn refuse_late(
         &self,
         recognized: &Recognized,
@@ -262,7 +287,7 @@ impl Broker {
             Conflict::Reviewed => Code::ReviewRejected,
             _ => Code::StudyStopped,
         };
-        let reason = format!("after the decision and before the release: {conflict}");
+        let reason = format!("after the decision and before the release was delivered: {conflict}");
         let agreement = Some(recognized.agreement().digest());
         let (known, action) = (self.directory(), Action::OutputRefused);
         let error = DocumentError::new(code, reason);
@@ -312,17 +337,8 @@ impl Broker {
             agreement: recognized.agreement().signed().envelope().clone(),
             share,
         };
-        // What cannot be taken back waits for the last word: the proof took time in which somebody
-        // may have pressed stop, or rejected the output.
-        let agreement = recognized.agreement().digest();
-        self.store
-            .write(move |c| {
-                Box::pin(async move {
-                    agreements::still_open(c, agreement).await?;
-                    outputs::set_opening(c, run).await
-                })
-            })
-            .await?;
+        // The proof took time in which somebody may have pressed stop, or rejected the output.
+        self.last_word(recognized, run, false).await?;
         let shares = self.keys.release(request).await.map_err(ServiceError::Keys)?;
         let release: Signed<Release> =
             session.release(shares, &self.key).map_err(ServiceError::internal)?;

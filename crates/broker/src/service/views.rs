@@ -132,7 +132,7 @@ impl Broker {
         use cordon_protocol::decision::Verdict;
         let readers = self.store.readers();
         let clearance = outputs::clearance(readers, run).await?;
-        if clearance.as_ref().is_some_and(|cleared| cleared.release.is_some()) {
+        if clearance.as_ref().is_some_and(|cleared| cleared.sent) {
             return Ok((RunState::Cleared, "ok".to_owned()));
         }
         let reviews = outputs::reviews(readers, run).await?;
@@ -143,13 +143,19 @@ impl Broker {
         if let Some(code) = outputs::refused(readers, run).await? {
             return Ok((RunState::Withheld, code));
         }
-        let waits_for =
-            if clearance.is_some() { "waits_for_witnesses" } else { "waits_for_review" };
+        let waits_for = match clearance {
+            Some(cleared) if cleared.release.is_some() => "waits_for_hub",
+            Some(_) => "waits_for_witnesses",
+            None => "waits_for_review",
+        };
         Ok((RunState::Held, waits_for.to_owned()))
     }
 
-    /// The release of a run, once it is made.
+    /// The release of a run, once it is made and unless it is held back.
     pub async fn release(&self, run: RunId) -> Result<Option<Envelope>, ServiceError> {
+        if outputs::refused(self.store.readers(), run).await?.is_some() {
+            return Ok(None);
+        }
         let cleared = outputs::clearance(self.store.readers(), run).await?;
         Ok(cleared.and_then(|cleared| cleared.release))
     }

@@ -154,6 +154,37 @@ async fn a_stop_holds_an_output_back_that_nobody_has_cleared() {
     assert!(world.broker(0).release(guard.run()).await.unwrap().is_none());
 }
 
+/// The share is opened, and the hub is away: then somebody presses stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_holds_a_release_back_that_has_not_left() {
+    let mut world = World::start().await.unwrap();
+    let agreement = world.agree(Terms::default()).await.unwrap();
+    let guard = world.guard(&agreement).unwrap();
+    let delivery = guard.deliver(&guard.attest(&world).await.unwrap()).unwrap();
+    world.stop_broker(0).await.unwrap();
+    // Nobody listens there.
+    world.start_broker_with_hub(0, Some("http://127.0.0.1:9")).await.unwrap();
+    guard.hand_over(&world, &world.holders[0].party, &delivery).await.unwrap();
+    let waits = async || Ok(world.broker(0).run(guard.run()).await?.code == "waits_for_hub");
+    world.until("the release waits", waits).await.unwrap();
+    // A rejection may be too late by then, and says so; a stop is not.
+    world.stop_study(0, &agreement.value().study).await.unwrap();
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    while state(&world, 0, &guard).await != RunState::Withheld {
+        // The hub is tried for some seconds at a time.
+        assert!(tokio::time::Instant::now() < deadline);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(world.broker(0).run(guard.run()).await.unwrap().code, "study_stopped");
+
+    // The hub is back.
+    world.stop_broker(0).await.unwrap();
+    world.start_broker(0).await.unwrap();
+    assert!(!world.broker(0).tend_outputs().await.unwrap());
+    assert_eq!(state(&world, 0, &guard).await, RunState::Withheld);
+    assert!(world.broker(0).release(guard.run()).await.unwrap().is_none());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn receipts_and_shares_that_do_not_fit_are_refused() {
     let world = World::start().await.unwrap();

@@ -92,11 +92,21 @@ async fn evidence_counts_once_for_its_own_run_and_nonce() {
     let agreement = world.agree(Terms::default()).await.unwrap();
     let party = &world.holders[0].party;
 
-    // Replayed: its nonce was used.
+    // While its run goes on, it gets what it got, for the same guard.
     let guard = world.guard(&agreement).unwrap();
     let evidence =
         guard.evidence(&guard.runtime_data(guard.challenge(&world).await.unwrap())).unwrap();
-    guard.ask_grant(&world, party, &evidence).await.unwrap();
+    let mut grants = std::collections::BTreeMap::new();
+    for holder in &world.holders {
+        let grant = guard.ask_grant(&world, &holder.party, &evidence).await.unwrap();
+        grants.insert(holder.party.clone(), grant);
+    }
+    let again = guard.ask_grant(&world, party, &evidence).await.unwrap();
+    assert_eq!(grants[party].envelope(), again.envelope());
+
+    // Replayed after the run: its nonce was used.
+    let delivery = guard.deliver(&grants).unwrap();
+    guard.hand_over(&world, party, &delivery).await.unwrap();
     assert_eq!(code_of(guard.ask_grant(&world, party, &evidence).await).await, "not_challenged");
 
     // Replayed after a new challenge: another nonce is wanted.

@@ -66,6 +66,30 @@ async fn an_old_backup_cannot_give_back_a_spent_run() {
     assert!(["log_not_current", "witnesses_missing"].contains(&refused.as_str()), "{refused}");
 }
 
+/// The answer of the grant got lost with the broker, and with it the challenge, which it keeps in
+/// memory only: the guard's message comes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_gets_its_grant_from_a_broker_that_was_restarted() {
+    let mut world = World::start().await.unwrap();
+    let agreement = world.agree(Terms::default()).await.unwrap();
+    let guard = world.guard(&agreement).unwrap();
+    let data = guard.runtime_data(guard.challenge(&world).await.unwrap());
+    let evidence = guard.evidence(&data).unwrap();
+    let party = world.holders[0].party.clone();
+    let first = guard.ask_grant(&world, &party, &evidence).await.unwrap();
+    world.stop_broker(0).await.unwrap();
+    world.start_broker(0).await.unwrap();
+    let again = guard.ask_grant(&world, &party, &evidence).await.unwrap();
+    assert_eq!(first.envelope(), again.envelope());
+    assert_eq!(world.broker(0).agreement(agreement.digest()).await.unwrap().runs, 1);
+    // Evidence that nothing was granted for is worth nothing to it.
+    let party = world.holders[1].party.clone();
+    world.stop_broker(1).await.unwrap();
+    world.start_broker(1).await.unwrap();
+    let refused = guard.ask_grant(&world, &party, &evidence).await.unwrap_err();
+    assert!(refused.to_string().contains("not_challenged"), "{refused}");
+}
+
 /// A clearance is in the database and its entry not yet cosigned when the broker ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_finishes_a_clearance_once() {

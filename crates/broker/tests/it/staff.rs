@@ -92,7 +92,14 @@ async fn a_denial_comes_as_a_problem_with_its_reasons() {
     };
     assert_eq!(problem.kind, "urn:cordon:problem:role_missing");
     assert_eq!(problem.status, 403);
-    assert!(!problem.reasons.is_empty());
+    assert_eq!(problem.reasons, Vec::<String>::new(), "a reviewer learns the code");
+
+    // Somebody who may read reasons gets them at once.
+    let staff = client(&world, 0, &holder.officer);
+    let ClientError::Refused(problem) = staff.approve(&envelope).await.unwrap_err() else {
+        panic!("expected a refusal")
+    };
+    assert!(!problem.reasons.is_empty(), "{problem:?}");
 }
 
 #[test]

@@ -112,6 +112,15 @@ impl ClientError {
         }
     }
 
+    /// Whether the same call may succeed later: the hub was not reached, or was in trouble.
+    pub fn is_for_now(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Deadline { .. } => true,
+            Self::Refused { status, .. } => *status >= 500 || *status == 429,
+            _ => false,
+        }
+    }
+
     /// Whether the hub has nothing of this name.
     pub fn is_not_found(&self) -> bool {
         self.code() == Some("not_found")

@@ -90,19 +90,28 @@ impl Mailbox {
         within: Duration,
     ) -> Result<A, ClientError> {
         let deadline = Instant::now() + within;
+        let posted = tokio::time::timeout_at(deadline, self.post_with_id(to, id, body)).await;
+        let posted = posted.map_err(|_| ClientError::NoAnswer { to: to.clone(), within })??;
+        posted.answer(deadline.saturating_duration_since(Instant::now())).await
+    }
+
+    /// Sends a message; its answer is awaited by itself.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn post_with_id<Q: Serialize>(
+        &self,
+        to: &MailboxName,
+        id: Nonce,
+        body: &Q,
+    ) -> Result<Posted<'_>, ClientError> {
         let (sender, receiver) = oneshot::channel();
         // Before the message is sent: its answer may be quicker than this task.
         lock(&self.waiters.0).insert(id, sender);
-        let _waiting = Waiting { waiters: &self.waiters, id };
-        let no_answer = || ClientError::NoAnswer { to: to.clone(), within };
+        let waiting = Waiting { waiters: &self.waiters, id };
         let mail = Mail { id, reply_to: Some(self.name.to_string()), body };
-        tokio::time::timeout_at(deadline, self.client.post(to, &mail))
-            .await
-            .map_err(|_| no_answer())??;
-        let answer = tokio::time::timeout_at(deadline, receiver).await;
-        let answer = answer.ok().and_then(Result::ok).ok_or_else(no_answer)?;
-        serde_json::from_value(answer.body)
-            .map_err(|source| ClientError::MalformedAnswer { to: to.clone(), source })
+        self.client.post(to, &mail).await?;
+        Ok(Posted { to: to.clone(), receiver, _waiting: waiting })
     }
 
     /// Removes the mailbox from the hub. A mailbox that is merely dropped is removed by the hub
@@ -119,6 +128,29 @@ impl Mailbox {
 impl Drop for Mailbox {
     fn drop(&mut self) {
         self.poller.abort();
+    }
+}
+
+/// A message that the hub has taken.
+pub struct Posted<'a> {
+    to: MailboxName,
+    receiver: oneshot::Receiver<Mail<serde_json::Value>>,
+    _waiting: Waiting<'a>,
+}
+
+impl Posted<'_> {
+    /// Awaits the answer.
+    ///
+    /// # Errors
+    /// [`ClientError::NoAnswer`] after `within`, [`ClientError::MalformedAnswer`].
+    pub async fn answer<A: DeserializeOwned>(self, within: Duration) -> Result<A, ClientError> {
+        let Self { to, receiver, .. } = self;
+        let answer = tokio::time::timeout(within, receiver).await;
+        let Some(answer) = answer.ok().and_then(Result::ok) else {
+            return Err(ClientError::NoAnswer { to, within });
+        };
+        serde_json::from_value(answer.body)
+            .map_err(|source| ClientError::MalformedAnswer { to, source })
     }
 }
 

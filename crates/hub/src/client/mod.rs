@@ -46,7 +46,7 @@ use reqwest::Url;
 use crate::clock::{Clock, SystemClock};
 
 pub use self::error::ClientError;
-pub use self::mailbox::{Delivery, Inbox, Mailbox, MalformedMail};
+pub use self::mailbox::{Delivery, Inbox, Mailbox, MalformedMail, Posted};
 
 /// How a client is made.
 #[derive(Clone)]

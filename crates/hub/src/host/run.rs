@@ -23,8 +23,14 @@ use super::relay::{GuardFrame, Relay};
 use crate::api::{Claim, Finish, MailboxName, Progress, is_code};
 use crate::client::{Client, Mailbox};
 
-/// A guard ends its run at the agreement's deadline; one that does not is killed so much later.
-const DEADLINE_MARGIN: Duration = Duration::from_secs(60);
+/// A guard ends its run at the agreement's deadline, which it counts from the start of the worker;
+/// one that does not is killed so much later. What comes before and after the worker, the start,
+/// challenges, a plan, grants and deliveries, has deadlines of its own in the guard, of 5.5 min.
+const DEADLINE_MARGIN: Duration = Duration::from_secs(8 * 60);
+/// How long what a guard said to brokers is kept for them when the hub is away.
+const DELIVER_PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// After the hub could not be reached.
+const POST_PAUSE: Duration = Duration::from_secs(1);
 /// No run takes longer, whatever an agreement says.
 const LONGEST_RUN: Duration = Duration::from_secs(24 * 60 * 60);
 /// Messages to brokers that may be open at a time: a handful per holder.
@@ -168,6 +174,8 @@ struct Session<'a> {
 struct Work {
     to_guard: mpsc::Sender<GuardFrame>,
     questions: JoinSet<()>,
+    /// Each question holds one until the hub has taken it.
+    unposted: mpsc::Sender<()>,
     reads: mpsc::Sender<Read>,
     deadline: Instant,
     result_lost: bool,
@@ -178,9 +186,11 @@ impl Session<'_> {
         let limit = self.agreement.limits.deadline_ms.to_duration();
         let deadline = Instant::now() + limit.saturating_add(DEADLINE_MARGIN).min(LONGEST_RUN);
         let (reads, wanted) = mpsc::channel(MAX_OPEN_READS);
+        let (unposted, mut all_posted) = mpsc::channel(1);
         let mut work = Work {
             to_guard: link.to_guard.clone(),
             questions: JoinSet::new(),
+            unposted,
             reads,
             deadline,
             result_lost: false,
@@ -192,8 +202,12 @@ impl Session<'_> {
             finish = messages => finish,
             () = never_after(ranges) => failed("guard_crashed"),
         };
-        work.questions.shutdown().await;
         drop(link);
+        // Shares of a result that have not left would be lost with the guard, for good.
+        let Work { mut questions, unposted, .. } = work;
+        drop(unposted);
+        let _ = tokio::time::timeout(DELIVER_PATIENCE, all_posted.recv()).await;
+        questions.shutdown().await;
         if let Some(mailbox) = Arc::into_inner(self.mailbox) {
             // The hub removes it later if this fails.
             drop(mailbox.close().await);
@@ -238,8 +252,8 @@ impl Session<'_> {
                     self.mailbox.clone(),
                     self.relay.clone(),
                     work.to_guard.clone(),
-                    Question { party, id, body },
-                    work.deadline,
+                    Question { party, id, body, unposted: work.unposted.clone() },
+                    work.deadline + DELIVER_PATIENCE,
                 ));
             }
             FromGuard::Read { object, offset, length } => {
@@ -329,6 +343,7 @@ struct Question {
     party: PartyId,
     id: Nonce,
     body: Box<ToBroker>,
+    unposted: mpsc::Sender<()>,
 }
 
 /// Asks a broker and hands its answer to the guard. No answer is for the guard to notice: it has
@@ -340,12 +355,25 @@ async fn ask(
     question: Question,
     deadline: Instant,
 ) {
-    let Question { party, id, body } = question;
-    let within = deadline.saturating_duration_since(Instant::now());
+    let Question { party, id, body, unposted } = question;
     let to = MailboxName::Party(party.clone());
-    match mailbox.ask_with_id::<_, FromBroker>(&to, id, &body, within).await {
+    let posted = loop {
+        match mailbox.post_with_id(&to, id, &body).await {
+            Ok(posted) => break posted,
+            // The same message again: a broker that had it already does nothing new.
+            Err(error) if error.is_for_now() && Instant::now() < deadline => {
+                tracing::warn!(%party, code = error.code(), "the hub took no message: trying again");
+                tokio::time::sleep(POST_PAUSE).await;
+            }
+            Err(error) => {
+                return tracing::warn!(%party, code = error.code(), "the hub takes no message");
+            }
+        }
+    };
+    drop(unposted);
+    match posted.answer(deadline.saturating_duration_since(Instant::now())).await {
         Ok(body) => {
-            let body = Box::new(body);
+            let body: Box<FromBroker> = Box::new(body);
             send(&relay, &to_guard, GuardFrame::FromBroker { party, id, body }).await;
         }
         Err(error) => tracing::warn!(%party, code = error.code(), "a broker did not answer"),
