@@ -20,7 +20,8 @@ const POLL: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long messages may be worked on after the broker was asked to end.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Messages that are worked on at once.
+/// Messages that are worked on at once, of each of two kinds. What waits for others must not keep
+/// heartbeats and cosignatures waiting: runs would end, and two brokers wait for each other.
 const MAX_AT_ONCE: usize = 256;
 
 /// Serves the mailbox until `stop` changes.
@@ -33,7 +34,8 @@ pub async fn serve(
     let name = MailboxName::Party(broker.card().value().party.clone());
     let mut inbox = Inbox::<ToBroker>::new(hub.clone(), name.clone(), key.clone());
     let answered = Arc::new(Answered::new(Inbox::new(hub.clone(), name, key)));
-    let permits = Arc::new(Semaphore::new(MAX_AT_ONCE));
+    let slow = Arc::new(Semaphore::new(MAX_AT_ONCE));
+    let quick = Arc::new(Semaphore::new(MAX_AT_ONCE));
     loop {
         let received = tokio::select! {
             _ = stop.changed() => break,
@@ -51,10 +53,20 @@ pub async fn serve(
         };
         for delivery in deliveries {
             let open = answered.begin(delivery.cursor);
-            let Ok(permit) = permits.clone().acquire_owned().await else { return };
+            let is_slow = delivery.mail.as_ref().is_ok_and(|mail| waits_for_others(&mail.body));
+            let place = if is_slow { slow.clone().try_acquire_owned().ok() } else { None };
+            let is_full = is_slow && place.is_none();
+            let permit = match place {
+                Some(permit) => permit,
+                None => match quick.clone().acquire_owned().await {
+                    Ok(permit) => permit,
+                    Err(_) => return,
+                },
+            };
             let (broker, hub) = (broker.clone(), hub.clone());
             tokio::spawn(async move {
                 match delivery.mail {
+                    Ok(mail) if is_full => turn_away(&broker, &hub, mail).await,
                     Ok(mail) => answer(&broker, &hub, mail).await,
                     Err(_) => {
                         tracing::info!(cursor = delivery.cursor, "a malformed message was dropped");
@@ -67,7 +79,21 @@ pub async fn serve(
     }
     // What is under way may finish; what does not is delivered again after the next start.
     let all = u32::try_from(MAX_AT_ONCE).unwrap_or(u32::MAX);
-    let _ = tokio::time::timeout(DRAIN, permits.acquire_many(all)).await;
+    let done =
+        async { (slow.acquire_many(all).await.is_ok(), quick.acquire_many(all).await.is_ok()) };
+    let _ = tokio::time::timeout(DRAIN, done).await;
+}
+
+/// Whether a message may wait for witnesses.
+fn waits_for_others(message: &ToBroker) -> bool {
+    match message {
+        ToBroker::Challenge { .. } | ToBroker::Grant { .. } => true,
+        ToBroker::Propose { .. }
+        | ToBroker::Heartbeat { .. }
+        | ToBroker::Deliver { .. }
+        | ToBroker::AddCheckpoint { .. }
+        | ToBroker::LastCheckpoint { .. } => false,
+    }
 }
 
 /// Which messages are answered. The hub is told to forget a message only when it and all before
@@ -149,6 +175,15 @@ async fn answer(broker: &Broker, hub: &Client, mail: Mail<ToBroker>) {
     }
 }
 
+async fn turn_away(broker: &Broker, hub: &Client, mail: Mail<ToBroker>) {
+    let Some(reply_to) = mail.reply_to else { return };
+    let busy = ServiceError::Unavailable("too much is waiting for other brokers".into());
+    let Some(body) = refused(broker, &busy, None) else { return };
+    if let Err(error) = hub.answer(&reply_to, mail.id, &body).await {
+        tracing::info!(error = crate::why(&error), "an answer could not be delivered");
+    }
+}
+
 /// What a message comes to: an answer, or a signed refusal. `None` only if not even that can be
 /// signed.
 pub async fn respond(broker: &Broker, message: ToBroker) -> Option<FromBroker> {
@@ -159,7 +194,11 @@ pub async fn respond(broker: &Broker, message: ToBroker) -> Option<FromBroker> {
     if let ServiceError::Internal(error) = &error {
         tracing::error!(error = format!("{error:#}"), "a message failed");
     }
-    match broker.sign_refusal(&error, run) {
+    refused(broker, &error, run)
+}
+
+fn refused(broker: &Broker, error: &ServiceError, run: Option<RunId>) -> Option<FromBroker> {
+    match broker.sign_refusal(error, run) {
         Ok(refusal) => Some(FromBroker::Refused { refusal: refusal.envelope().clone() }),
         Err(error) => {
             tracing::error!(error = crate::why(&error), "cannot sign a refusal");

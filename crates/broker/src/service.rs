@@ -33,6 +33,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::challenge::Challenges;
 use crate::log::Log;
+use crate::records::outputs::set_refused;
 use crate::records::{blobs, datasets as versions, directory};
 use crate::store::{Store, StoreError};
 
@@ -238,20 +239,22 @@ impl Broker {
     async fn refuse(&self, denial: Denial) -> ServiceError {
         match is_of_a_stranger(denial.code()) {
             true => self.refuse_stranger(denial).await,
-            false => self.record_refusal(denial).await,
+            false => self.record_refusal(denial, None).await,
         }
     }
 
     /// Likewise, where anybody can bring it about.
     async fn refuse_stranger(&self, denial: Denial) -> ServiceError {
         if lock(&self.strangers).one_more(self.now()) {
-            return self.record_refusal(denial).await;
+            return self.record_refusal(denial, None).await;
         }
         tracing::warn!(code = denial.code().as_str(), "refused, and too often to record it");
         ServiceError::from(denial)
     }
 
-    async fn record_refusal(&self, denial: Denial) -> ServiceError {
+    /// Records a refusal; in the same transaction, that an output is never cleared.
+    async fn record_refusal(&self, denial: Denial, output: Option<RunId>) -> ServiceError {
+        let code = denial.code();
         let entry = denial.entry().clone();
         let reasons = denial.reasons().join("\n").into_bytes();
         let recorded = self
@@ -260,6 +263,9 @@ impl Broker {
                 Box::pin(async move {
                     let digest = cordon_crypto::sha256(&[&reasons]);
                     blobs::put(c, digest, blobs::Kind::Reasons, &reasons).await?;
+                    if let Some(run) = output {
+                        set_refused(c, run, code.as_str()).await?;
+                    }
                     append(c, &entry).await
                 })
             })

@@ -330,6 +330,24 @@ async fn commit_group(
 mod tests {
     use super::*;
 
+    /// No test that kills a process shows this: only a machine that loses power would.
+    #[tokio::test]
+    async fn every_commit_waits_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        let (synchronous, journal): (i64, String) = store
+            .write(|c| {
+                Box::pin(async move {
+                    let level = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *c).await?;
+                    let journal = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(c).await?;
+                    Ok((level, journal))
+                })
+            })
+            .await
+            .unwrap();
+        assert_eq!((synchronous, journal.as_str()), (2, "wal"), "2 is FULL");
+    }
+
     async fn insert(store: &Store, name: &'static str, fail: bool) -> Result<(), StoreError> {
         store
             .write(move |c| {

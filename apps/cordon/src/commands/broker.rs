@@ -10,6 +10,7 @@ use clap::Args;
 use cordon_broker::setup::{self, HubSettings, KeyProcess, Settings, keys_folder};
 use cordon_crypto::VerifyingKey;
 use cordon_protocol::party::Profile;
+use cordon_sandbox::memory;
 
 use super::service::{
     CredentialArguments, TlsArguments, listen, show_address, shutdown, start_log,
@@ -50,6 +51,8 @@ pub struct Arguments {
 /// Runs it until somebody asks it to end, or its log must not go on.
 pub fn run(arguments: Arguments, output: Output) -> Outcome {
     start_log();
+    // The keys of the log, of the witness and of the broker itself are in this process.
+    let _locked = memory::protect().context("cannot forbid core dumps of the broker")?;
     wait_for(serve(arguments, output))
 }
 

@@ -14,6 +14,7 @@ use cordon_types::{Sha256Digest, UnixSeconds};
 use super::{Broker, ServiceError, append};
 use crate::api::Recorded;
 use crate::records::{agreements, datasets, nonces};
+use crate::store::{Conflict, StoreError};
 
 impl Broker {
     /// Takes a proposed agreement in: it must make sense, name only keys that this broker knows,
@@ -49,18 +50,27 @@ impl Broker {
         let mut entry = self.entry(actor, Action::AgreementProposed, digest);
         entry.study = Some(signed.value().study.clone());
         entry.agreement = Some(digest);
-        let index = self
+        let written = self
             .store
             .write(move |c| {
                 Box::pin(async move {
                     let index = append(c, &entry).await?;
-                    agreements::insert(c, &signed, index).await?;
-                    Ok(index)
+                    match agreements::insert(c, &signed, index).await? {
+                        true => Ok(index),
+                        false => Err(StoreError::Conflict(Conflict::Exists)),
+                    }
                 })
             })
-            .await?;
-        self.log.wake();
-        Ok(Recorded { digest, entry: Some(index) })
+            .await;
+        match written {
+            Ok(index) => {
+                self.log.wake();
+                Ok(Recorded { digest, entry: Some(index) })
+            }
+            // Two proposed it at once; the other's entry stands.
+            Err(StoreError::Conflict(Conflict::Exists)) => Ok(Recorded { digest, entry: None }),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn check_proposal(

@@ -298,20 +298,8 @@ impl Broker {
     /// Records that an output is not cleared: for good, unless it is the holder's own rules that
     /// say so.
     async fn refuse_output(&self, run: RunId, denial: Denial) -> ServiceError {
-        let code = denial.code();
-        let refused = self.refuse(denial).await;
-        if matches!(refused, ServiceError::Denied(_)) && !is_a_holders_rule(code) {
-            let kept = self
-                .store
-                .write(move |c| {
-                    Box::pin(async move { outputs::set_refused(c, run, code.as_str()).await })
-                })
-                .await;
-            if let Err(error) = kept {
-                return error.into();
-            }
-        }
-        refused
+        let for_good = !is_a_holders_rule(denial.code());
+        self.record_refusal(denial, for_good.then_some(run)).await
     }
 
     async fn make_release(

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,8 @@ const BLOCK_BYTES: u64 = 1 << 20;
 const MAX_SIZES: usize = 100_000;
 
 /// Ranges of ciphertext objects, through a cache in memory that all runs of a host share.
-/// Objects never change, so nothing in it is ever stale.
+/// Objects never change, so nothing in it is ever stale; but what a range holds is known only to
+/// the engine, so that what a failed run read is forgotten.
 pub(super) struct ObjectCache {
     client: Client,
     max_bytes: usize,
@@ -88,6 +89,21 @@ impl ObjectCache {
             next = after;
         }
         Ok(out.freeze())
+    }
+
+    /// Forgets all of an object: a hub that lied once must not spoil later runs.
+    pub(super) fn forget(&self, objects: &BTreeSet<Sha256Digest>) {
+        let mut blocks = lock(&self.blocks);
+        let Blocks { by_place, bytes, .. } = &mut *blocks;
+        by_place.retain(|(object, _), block| {
+            let keep = !objects.contains(object);
+            if !keep {
+                *bytes -= block.bytes.len();
+            }
+            keep
+        });
+        drop(blocks);
+        lock(&self.sizes).retain(|object, _| !objects.contains(object));
     }
 
     async fn size(&self, object: Sha256Digest) -> Result<u64, RangeError> {

@@ -195,7 +195,9 @@ impl Session<'_> {
             deadline,
             result_lost: false,
         };
-        let ranges = serve_reads(self.host, wanted, self.relay.clone(), link.to_guard.clone());
+        let read = Mutex::default();
+        let ranges =
+            serve_reads(self.host, wanted, self.relay.clone(), link.to_guard.clone(), &read);
         let messages = self.relay_messages(&mut link, &mut work, start);
         // Serving ends only with the guard, so the messages decide.
         let finish = tokio::select! {
@@ -203,6 +205,9 @@ impl Session<'_> {
             () = never_after(ranges) => failed("guard_crashed"),
         };
         drop(link);
+        if finish.code != "ok" {
+            self.host.cache.forget(&read.into_inner().unwrap_or_else(PoisonError::into_inner));
+        }
         // Shares of a result that have not left would be lost with the guard, for good.
         let Work { mut questions, unposted, .. } = work;
         drop(unposted);
@@ -386,15 +391,17 @@ async fn serve_reads(
     wanted: mpsc::Receiver<Read>,
     relay: SharedRelay,
     to_guard: mpsc::Sender<GuardFrame>,
+    read: &Mutex<BTreeSet<Sha256Digest>>,
 ) {
     let wanted = futures_util::stream::unfold(wanted, |mut wanted| async move {
         wanted.recv().await.map(|read| (read, wanted))
     });
-    let answers = wanted.map(|read| async move {
-        match host.cache.read(read.object, read.offset, read.length).await {
+    let answers = wanted.map(|want| async move {
+        read.lock().unwrap_or_else(PoisonError::into_inner).insert(want.object);
+        match host.cache.read(want.object, want.offset, want.length).await {
             Ok(bytes) => GuardFrame::Range(bytes),
             Err(error) => {
-                tracing::warn!(object = %read.object, %error, "a range cannot be had");
+                tracing::warn!(object = %want.object, %error, "a range cannot be had");
                 GuardFrame::RangeFailed
             }
         }

@@ -5,6 +5,7 @@ use cordon_sandbox::{
     SandboxError, SandboxLevel, SealedEngine, Stage, WorkerSpec, probe, probe_level, start,
 };
 use std::net::TcpListener;
+use std::process::Command;
 
 pub fn tests() -> Vec<Test> {
     vec![
@@ -12,6 +13,7 @@ pub fn tests() -> Vec<Test> {
         ("landlock_and_namespaces_each_close_the_file_system", files),
         ("namespaces_hide_the_processes", processes),
         ("probe_names_the_strongest_level_that_starts", strongest),
+        ("the_level_is_what_the_kernel_offers", offered),
         ("what_is_no_program_does_not_start", no_program),
         ("bounds_are_checked_before_anything_runs", bounds),
     ]
@@ -78,6 +80,31 @@ fn strongest() {
         }
     }
     assert_eq!(ask(hostile(best, LIMITS).socket(), "ping"), "allowed");
+}
+
+/// A layer that is there and not used would let all other tests of it pass: asked here without any
+/// code of this crate.
+fn offered() {
+    let namespaces = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "--ipc", "--uts", "--pid", "--fork", "true"])
+        .status()
+        .expect("util-linux")
+        .success();
+    let expected = match (namespaces, landlock_is_there()) {
+        (true, true) => SandboxLevel::NamespacesLandlock,
+        (true, false) => SandboxLevel::Namespaces,
+        (false, true) => SandboxLevel::SeccompLandlock,
+        (false, false) => SandboxLevel::Seccomp,
+    };
+    assert_eq!(probe().expect("a launcher"), expected);
+}
+
+#[expect(unsafe_code, reason = "nothing safe asks for the version of Landlock")]
+fn landlock_is_there() -> bool {
+    const VERSION: libc::c_ulong = 1;
+    let (none, nothing) = (std::ptr::null::<libc::c_void>(), 0_usize);
+    // SAFETY: with this flag the kernel reads no memory and gives a number.
+    unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, none, nothing, VERSION) > 0 }
 }
 
 fn no_program() {
