@@ -18,8 +18,8 @@
 //! | rewrap | new key-encryption key, record, shred old | two keys, of which the record names one |
 //! | destroy | record (tombstone without wrapped key), shred | a key-encryption key of a tombstone: shredded at start |
 //!
-//! A state that was restored from a backup is authentic and old. The store cannot see that alone:
-//! the broker compares [`Keystore::status`] with its own database and log, which witnesses guard.
+//! A state that was restored from a backup is authentic and old. The store cannot see that, and
+//! nobody else does yet: changes of state are not in the log that witnesses guard.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -265,7 +265,7 @@ impl Keystore {
         Ok(())
     }
 
-    /// All dataset versions, sorted; the broker compares them with its own books at start.
+    /// All dataset versions, sorted.
     pub fn status(&self) -> Vec<VersionStatus> {
         self.records.values().map(VersionRecord::status).collect()
     }

@@ -70,13 +70,14 @@ impl Broker {
     /// # Errors
     /// The refusal, which is recorded; or that witnesses or key process do not answer now.
     pub async fn grant(&self, run: RunId, evidence: &Evidence) -> Result<Envelope, ServiceError> {
-        if let Some(earlier) = runs::get(self.store.readers(), run).await?
+        let earlier = runs::get(self.store.readers(), run).await?;
+        if let Some(earlier) = &earlier
             && earlier.evidence == evidence.digest()
             && outputs::receipt(self.store.readers(), run).await?.is_none()
         {
             // It was appraised, fresh, when the grant was recorded; since then the broker, or the
             // answer, was lost. What is given again opens for this guard alone.
-            return self.resume_grant(run, earlier).await;
+            return self.resume_grant(run, earlier.clone()).await;
         }
         let now = self.now();
         let claimed = self.claimed(evidence);
@@ -107,7 +108,7 @@ impl Broker {
             Ok(session) => session,
             Err(denial) => return Err(self.refuse(*denial).await),
         };
-        if let Some(earlier) = runs::get(self.store.readers(), run).await? {
+        if let Some(earlier) = earlier {
             if !session.is_guard_of(&earlier.context) {
                 let reason = "the run was granted to another guard key".to_owned();
                 return Err(self.refuse_grant(Code::OtherGuard, reason, run).await);
