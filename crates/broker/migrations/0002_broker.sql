@@ -99,8 +99,8 @@ CREATE TABLE review (
 ) STRICT;
 
 -- Consent to an output. The release is made after the entry is cosigned; a restart finishes it.
--- Until `sending` is set, right before the release is handed to the hub, a rejection counts; a stop
--- counts until it was handed over.
+-- Until `sending` is set, right before the release is handed to the hub, a rejection or a stop counts;
+-- it is set back when it is certain that the hub was not reached.
 CREATE TABLE clearance (
     run      BLOB PRIMARY KEY REFERENCES receipt (run),
     context  BLOB NOT NULL,

@@ -92,9 +92,7 @@ pub enum Conflict {
     #[error("something new came in meanwhile")]
     Changed,
     /// A rejection came when the release had left, or was about to.
-    #[error(
-        "the output is released already, or on its way: stop the study to hold back what is still here"
-    )]
+    #[error("the output is released already, or on its way")]
     Opened,
     /// A reviewer rejected what was about to be released.
     #[error("a reviewer rejected the output meanwhile")]

@@ -31,7 +31,9 @@ pub struct Cleared {
     pub entry: u64,
     /// The release, once it is made.
     pub release: Option<Envelope>,
-    /// Whether the recipients' mailboxes have it.
+    /// Whether it may be on its way to the hub, or there.
+    pub sending: bool,
+    /// Whether the hub has it.
     pub sent: bool,
 }
 
@@ -225,19 +227,28 @@ pub async fn not_rejected(connection: &mut SqliteConnection, run: RunId) -> Resu
     Ok(())
 }
 
-/// Notes that the release may be on its way out: then no rejection counts any more.
+/// Notes whether the release may be on its way out: then neither rejection nor stop counts.
 ///
 /// # Errors
 /// If the database fails.
-pub async fn set_sending(connection: &mut SqliteConnection, run: RunId) -> Result<(), StoreError> {
-    sqlx::query("UPDATE clearance SET sending = 1 WHERE run = ?")
+pub async fn set_sending(
+    connection: &mut SqliteConnection,
+    run: RunId,
+    sending: bool,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE clearance SET sending = ? WHERE run = ?")
+        .bind(sending)
         .bind(run.0.as_bytes().as_slice())
         .execute(connection)
         .await?;
     Ok(())
 }
 
-async fn is_sending(connection: &mut SqliteConnection, run: RunId) -> Result<bool, StoreError> {
+/// Whether the release may be on its way out.
+///
+/// # Errors
+/// If the database fails.
+pub async fn is_sending(connection: &mut SqliteConnection, run: RunId) -> Result<bool, StoreError> {
     let found = sqlx::query_scalar("SELECT sending FROM clearance WHERE run = ?")
         .bind(run.0.as_bytes().as_slice())
         .fetch_optional(connection)
@@ -279,17 +290,19 @@ pub async fn set_sent(connection: &mut SqliteConnection, run: RunId) -> Result<(
 /// # Errors
 /// If the database fails.
 pub async fn clearance(readers: &SqlitePool, run: RunId) -> Result<Option<Cleared>, StoreError> {
-    let row: Option<(Vec<u8>, i64, Option<Vec<u8>>, bool)> =
-        sqlx::query_as("SELECT context, entry, release, sent FROM clearance WHERE run = ?")
-            .bind(run.0.as_bytes().as_slice())
-            .fetch_optional(readers)
-            .await?;
-    let Some((context, entry, release, sent)) = row else { return Ok(None) };
+    let row: Option<(Vec<u8>, i64, Option<Vec<u8>>, bool, bool)> = sqlx::query_as(
+        "SELECT context, entry, release, sending, sent FROM clearance WHERE run = ?",
+    )
+    .bind(run.0.as_bytes().as_slice())
+    .fetch_optional(readers)
+    .await?;
+    let Some((context, entry, release, sending, sent)) = row else { return Ok(None) };
     let corrupt = || StoreError::Corrupt("clearance");
     Ok(Some(Cleared {
         context: canonical::from_canonical(&context, usize::MAX).map_err(|_| corrupt())?,
         entry: u64::try_from(entry).map_err(|_| corrupt())?,
         release: release.map(|bytes| read_envelope(&bytes, "release")).transpose()?,
+        sending,
         sent,
     }))
 }

@@ -6,6 +6,7 @@ use cordon_govern::clearance::{ClearanceFacts, Received, Recorded, ReviewOutcome
 use cordon_govern::document::{DocumentError, check_review};
 use cordon_govern::{Code, Denial, Recognized};
 use cordon_hub::MailboxName;
+use cordon_hub::client::ClientError;
 use cordon_keystore::ReleaseRequest;
 use cordon_protocol::agreement::Review;
 use cordon_protocol::entry::Action;
@@ -252,13 +253,21 @@ impl Broker {
         };
         // What has not left does not leave after a stop or a rejection, opened or not.
         self.last_word(recognized, run, true).await?;
-        self.send(recognized, &release).await?;
+        if let Err(error) = self.send(recognized, &release).await {
+            if error.has_not_reached_the_hub() {
+                let here = self.store.write(move |c| {
+                    Box::pin(async move { outputs::set_sending(c, run, false).await })
+                });
+                here.await?;
+            }
+            return Err(ServiceError::Unavailable(error.to_string()));
+        }
         self.store.write(move |c| Box::pin(async move { outputs::set_sent(c, run).await })).await?;
         Ok(())
     }
 
     /// Fails if the study was stopped or the output rejected; else, before it is sent, notes that it
-    /// may be on its way, in one transaction.
+    /// may be on its way, in one transaction. What may be out already is not said to be held back.
     async fn last_word(
         &self,
         recognized: &Recognized,
@@ -268,9 +277,12 @@ impl Broker {
         let agreement = recognized.agreement().digest();
         let word = self.store.write(move |c| {
             Box::pin(async move {
+                if outputs::is_sending(c, run).await? {
+                    return Ok(());
+                }
                 agreements::still_open(c, agreement).await?;
                 outputs::not_rejected(c, run).await?;
-                if sending { outputs::set_sending(c, run).await } else { Ok(()) }
+                if sending { outputs::set_sending(c, run, true).await } else { Ok(()) }
             })
         });
         Ok(word.await?)
@@ -339,11 +351,9 @@ impl Broker {
     }
 
     /// Puts a release where recipients look for it. Each share in it opens for its recipient only.
-    async fn send(&self, recognized: &Recognized, release: &Envelope) -> Result<(), ServiceError> {
+    async fn send(&self, recognized: &Recognized, release: &Envelope) -> Result<(), ClientError> {
         let Some(hub) = &self.hub else { return Ok(()) };
-        let unreachable =
-            |error: cordon_hub::client::ClientError| ServiceError::Unavailable(error.to_string());
-        hub.put_document(release).await.map_err(unreachable)?;
+        hub.put_document(release).await?;
         for person in &recognized.value().recipients {
             let to = MailboxName::Person(person.party.clone(), person.person.clone());
             let body = ToPerson::Release { release: Box::new(release.clone()) };

@@ -151,13 +151,10 @@ impl Broker {
         Ok((RunState::Held, waits_for.to_owned()))
     }
 
-    /// The release of a run, once it is made and unless it is held back.
+    /// The release of a run, once it is on its way.
     pub async fn release(&self, run: RunId) -> Result<Option<Envelope>, ServiceError> {
-        if outputs::refused(self.store.readers(), run).await?.is_some() {
-            return Ok(None);
-        }
         let cleared = outputs::clearance(self.store.readers(), run).await?;
-        Ok(cleared.and_then(|cleared| cleared.release))
+        Ok(cleared.filter(|cleared| cleared.sending).and_then(|cleared| cleared.release))
     }
 
     /// What there is to review of a run.

@@ -167,7 +167,6 @@ async fn a_stop_holds_a_release_back_that_has_not_left() {
     guard.hand_over(&world, &world.holders[0].party, &delivery).await.unwrap();
     let waits = async || Ok(world.broker(0).run(guard.run()).await?.code == "waits_for_hub");
     world.until("the release waits", waits).await.unwrap();
-    // A rejection may be too late by then, and says so; a stop is not.
     world.stop_study(0, &agreement.value().study).await.unwrap();
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
     while state(&world, 0, &guard).await != RunState::Withheld {

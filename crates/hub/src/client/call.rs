@@ -178,10 +178,12 @@ impl Client {
         F: Future<Output = Result<T, ClientError>>,
     {
         let within = self.inner.deadline.saturating_add(call.extra_time);
-        let mut last = None;
+        let (mut last, mut reached) = (None, false);
         let attempts = async {
             let mut pause = FIRST_PAUSE;
             loop {
+                // An attempt that the deadline cuts off may have arrived.
+                let reached_before = std::mem::replace(&mut reached, true);
                 let failed = match self.attempt(&call).await {
                     Ok(answer) => match read(answer).await {
                         Err(error @ ClientError::Unreachable { .. }) if call.repeatable => error,
@@ -190,6 +192,9 @@ impl Client {
                     Err(Failure::Final(error)) => return Err(error),
                     Err(Failure::Again(error)) => error,
                 };
+                if failed.has_not_reached_the_hub() {
+                    reached = reached_before;
+                }
                 last = Some(Box::new(failed));
                 tokio::time::sleep(jittered(pause)).await;
                 pause = MAX_PAUSE.min(pause * 2);
@@ -197,7 +202,7 @@ impl Client {
         };
         let result = tokio::time::timeout(within, attempts).await;
         let operation = call.operation;
-        result.unwrap_or_else(|_| Err(ClientError::Deadline { operation, within, last }))
+        result.unwrap_or_else(|_| Err(ClientError::Deadline { operation, within, reached, last }))
     }
 
     async fn attempt(&self, call: &Call<'_>) -> Result<Answer, Failure> {

@@ -36,6 +36,8 @@ pub enum ClientError {
         operation: &'static str,
         /// How long was tried.
         within: Duration,
+        /// Whether an attempt may have arrived.
+        reached: bool,
         /// The last failure, if an attempt failed before the deadline.
         #[source]
         last: Option<Box<ClientError>>,
@@ -109,6 +111,15 @@ impl ClientError {
             Self::Refused { code, .. } => Some(code),
             Self::Deadline { last: Some(last), .. } => last.code(),
             _ => None,
+        }
+    }
+
+    /// Whether it is certain that the hub has got nothing.
+    pub fn has_not_reached_the_hub(&self) -> bool {
+        match self {
+            Self::Unreachable { source, .. } => source.is_connect(),
+            Self::Deadline { reached, .. } => !reached,
+            _ => false,
         }
     }
 
