@@ -5,6 +5,7 @@
 //! queued again; later it is finished as `host_lost`, since grants are for that one guard's key.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use cordon_crypto::VerifyingKey;
 use cordon_crypto::dsse::Envelope;
@@ -181,9 +182,12 @@ impl Queue {
         self.claims().map(|(host, _)| host).collect()
     }
 
-    /// When the next claim runs out.
-    pub(crate) fn next_expiry(&self) -> Option<UnixMillis> {
-        self.claims().map(|(_, until)| until).min()
+    /// How long until [`Queue::expire`] has something to do.
+    pub(crate) fn next_expiry(&self, now: UnixMillis) -> Option<Duration> {
+        let requests = self.waiting.iter().filter_map(|run| self.runs.get(run));
+        let requests = requests.map(|r| UnixMillis::new(r.not_after.get().saturating_mul(1_000)));
+        let next = self.claims().map(|(_, until)| until).chain(requests).min()?;
+        Some(Duration::from_millis(next.get().saturating_sub(now.get()).saturating_add(1)))
     }
 
     fn claims(&self) -> impl Iterator<Item = (VerifyingKey, UnixMillis)> {

@@ -14,6 +14,7 @@ use cordon_crypto::{VerifyingKey, sha256};
 use cordon_protocol::Agreement;
 use cordon_protocol::message::is_detail;
 use cordon_protocol::run::{RunId, RunRequest};
+use cordon_types::UnixMillis;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
@@ -107,6 +108,21 @@ impl Runs {
     fn status(&self, run: &RunId) -> Option<RunStatus> {
         lock(&self.inner).queue.get(run).map(Record::status)
     }
+
+    /// Where a run is once what ran out has ended, and how long until something else runs out:
+    /// who waits for a run hears of its end although no host asks for work any more.
+    fn status_at(
+        &self,
+        run: &RunId,
+        now: UnixMillis,
+    ) -> Result<(RunStatus, Option<Duration>), Problem> {
+        let (status, left) = self.step(|queue| {
+            let changes = queue.expire(now);
+            let status = queue.get(run).map(Record::status);
+            Ok(((status, queue.next_expiry(now)), changes))
+        })?;
+        Ok((status.ok_or_else(|| Problem::new(Code::NotFound))?, left))
+    }
 }
 
 fn file_of(folder: &FilePath, run: &RunId) -> PathBuf {
@@ -186,41 +202,36 @@ pub(super) async fn claim(
     loop {
         let mut changed = std::pin::pin!(hub.runs.changed.notified());
         changed.as_mut().enable();
-        let (claimed, next_expiry) = {
+        let (claimed, left) = {
             let hub = hub.clone();
             blocking(move || hub.claim_now(host)).await?
         };
         if let Some(claim) = claimed {
             return json(&claim);
         }
-        let expiry = next_expiry.map_or(deadline, |left| deadline.min(Instant::now() + left));
         if Instant::now() >= deadline {
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         tokio::select! {
             () = changed => {}
-            () = tokio::time::sleep_until(expiry) => {}
+            () = tokio::time::sleep_until(next_look(deadline, left)) => {}
             () = hub.stopping() => return Ok(StatusCode::NO_CONTENT.into_response()),
         }
     }
 }
 
 impl Hub {
-    /// A run for this host, if one waits; else how long until a claim of another host runs out.
+    /// A run for this host, if one waits; else how long until something runs out.
     fn claim_now(&self, host: VerifyingKey) -> Result<(Option<Claim>, Option<Duration>), Problem> {
         let now = self.clock.now();
-        let mut left = None;
-        let claim = self.runs.step(|queue| {
+        self.runs.step(|queue| {
             let mut changes = queue.expire(now);
             let claim = queue.claim(host, now).map(|(claim, more)| {
                 changes.store.extend(more.store);
                 claim
             });
-            left = queue.next_expiry();
-            Ok((claim, changes))
-        })?;
-        let left = left.map(|until| until.get().saturating_sub(now.get()).saturating_add(1));
-        Ok((claim, left.map(Duration::from_millis)))
+            Ok(((claim, queue.next_expiry(now)), changes))
+        })
     }
 }
 
@@ -246,10 +257,9 @@ pub(super) async fn status(
     loop {
         let mut changed = std::pin::pin!(hub.runs.changed.notified());
         changed.as_mut().enable();
-        let status = {
+        let (status, left) = {
             let hub = hub.clone();
-            blocking(move || hub.runs.status(&run).ok_or_else(|| Problem::new(Code::NotFound)))
-                .await?
+            blocking(move || hub.runs.status_at(&run, hub.clock.now())).await?
         };
         let settled = status.state == RunState::Finished || status.revision != watch.after;
         if settled || Instant::now() >= deadline {
@@ -257,7 +267,7 @@ pub(super) async fn status(
         }
         tokio::select! {
             () = changed => {}
-            () = tokio::time::sleep_until(deadline) => {}
+            () = tokio::time::sleep_until(next_look(deadline, left)) => {}
             () = hub.stopping() => return json(&status),
         }
     }
@@ -300,6 +310,13 @@ pub(super) async fn finish(
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// When a long poll looks again without having been woken.
+fn next_look(deadline: Instant, left: Option<Duration>) -> Instant {
+    let now = Instant::now();
+    let rest = deadline.saturating_duration_since(now);
+    now + left.map_or(rest, |left| left.min(rest))
 }
 
 async fn report<T: DeserializeOwned>(

@@ -9,5 +9,6 @@ mod lies;
 mod limits;
 mod mailboxes;
 mod objects;
+mod queue;
 mod signatures;
 mod support;
