@@ -7,7 +7,7 @@ use cordon_attester::{Attester, collect};
 use cordon_crypto::Random;
 use cordon_crypto::dsse::Envelope;
 use cordon_protocol::V1;
-use cordon_protocol::evidence::{Evidence, PartyNonce, RuntimeData, TeeKind};
+use cordon_protocol::evidence::{Evidence, PartyNonce, RuntimeData};
 use cordon_protocol::frame;
 use cordon_protocol::message::{FromBroker, FromGuard, Stage, ToBroker};
 use cordon_protocol::release::{Assurance, Outcome, ReceiptGrant, ReceiptInput};
@@ -130,7 +130,7 @@ fn attempt(
 
     // 7. The seal.
     talk.show(Stage::Sealing, facts.costs.bytes_read)?;
-    Ok(seal::seal(order, assurance(attester.kind()), passed, talk.random)?)
+    Ok(seal::seal(order, Assurance::of(attester.kind()), passed, talk.random)?)
 }
 
 /// Asks every broker for a nonce and for the manifests of what it would release.
@@ -233,7 +233,7 @@ fn deliver(
         Err(failure) => Outcome::Failed { code: failure.code.as_str().to_owned() },
     };
     let key = &talk.keys.signing;
-    let receipt = seal::receipt(talk.order, evidence.digest(), facts, outcome, key)?;
+    let receipt = seal::receipt(talk.order, &evidence, facts, outcome, key)?;
     let mut sealed = result.ok();
     if let Some(sealed) = &mut sealed {
         let bytes = std::mem::take(&mut sealed.bytes);
@@ -294,12 +294,6 @@ fn finished(receipt: Option<Envelope>, evidence: Option<Evidence>, failure: &Fai
         code: failure.code.as_str().to_owned(),
         refusal: failure.refusal.as_deref().cloned(),
         detail: failure.detail.clone(),
-    }
-}
-
-const fn assurance(tee: TeeKind) -> Assurance {
-    match tee {
-        TeeKind::Software => Assurance::None,
     }
 }
 

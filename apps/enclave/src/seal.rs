@@ -7,6 +7,7 @@ use cordon_crypto::{
     AeadKey, Label, Random, SealedBox, SigningKey, commitment, mac, sha256, xor_split,
 };
 use cordon_protocol::agreement::{Agreement, Review};
+use cordon_protocol::evidence::Evidence;
 use cordon_protocol::message::MAX_REVIEW_BYTES;
 use cordon_protocol::release::{
     Assurance, Outcome, ReceiptGrant, ReceiptInput, ReceiptShare, ResultDocument, ReviewCopy,
@@ -144,7 +145,7 @@ pub(crate) struct Facts {
 /// The guard's signed statement of what ran on what.
 pub(crate) fn receipt(
     order: &Order,
-    evidence: Sha256Digest,
+    evidence: &Evidence,
     facts: Facts,
     outcome: Outcome,
     key: &SigningKey,
@@ -153,8 +154,9 @@ pub(crate) fn receipt(
         v: V1,
         run: order.run,
         agreement: order.digest,
-        evidence,
+        evidence: evidence.digest(),
         engine: order.agreement.program.engine,
+        assurance: Assurance::of(evidence.tee),
         inputs: facts.inputs,
         grants: facts.grants,
         outcome,

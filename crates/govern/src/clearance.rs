@@ -37,7 +37,7 @@ use cordon_crypto::{SealedBox, SigningKey, sha256};
 use cordon_protocol::agreement::Review;
 use cordon_protocol::decision::Verdict as Opinion;
 use cordon_protocol::entry::{Action, Actor, Decision};
-use cordon_protocol::release::{Outcome, SealedOutcome};
+use cordon_protocol::release::{Assurance, Outcome, SealedOutcome};
 use cordon_protocol::{
     ClearanceContext, GrantContext, LogEntry, Receipt, Release, ReviewDecision, RunId, V1,
 };
@@ -436,6 +436,10 @@ fn check_receipt(
     }
     if receipt.engine != terms.program.engine {
         return mismatch("engine");
+    }
+    let mut agreed = terms.platform.tees.iter().map(|tee| Assurance::of(*tee));
+    if !agreed.any(|assurance| assurance == receipt.assurance) {
+        return mismatch("assurance than that of an agreed kind of TEE");
     }
     // A run that failed may have ended before all grants were in; nothing leaves by it.
     if matches!(receipt.outcome, Outcome::Failed { .. }) && receipt.grants.is_empty() {

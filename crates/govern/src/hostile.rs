@@ -8,7 +8,7 @@ use cordon_protocol::decision::Verdict;
 use cordon_protocol::entry::{Action, MAX_ENTRY_BYTES};
 use cordon_protocol::grant::GrantContext;
 use cordon_protocol::party::{Enrolment, Profile};
-use cordon_protocol::release::{Outcome, Receipt, ReceiptGrant, ReceiptInput};
+use cordon_protocol::release::{Assurance, Outcome, Receipt, ReceiptGrant, ReceiptInput};
 use cordon_protocol::{Agreement, ReviewDecision, RunRequest, Stop, V1};
 use cordon_types::{Base64Bytes, Milliseconds, Nonce};
 use cordon_verifier::Collateral;
@@ -248,6 +248,7 @@ fn receipt(case: &Case) -> Receipt {
         agreement: granted.agreement,
         evidence: granted.evidence,
         engine: case.agreement.program.engine,
+        assurance: Assurance::None,
         inputs: vec![input],
         grants: grants.to_vec(),
         outcome: Outcome::Failed { code: "gate_small_cells".into() },

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::V1;
+use crate::evidence::TeeKind;
 use crate::run::RunId;
 
 /// The guard's statement of what ran on what. Signed by the guard's key, which the evidence
@@ -27,6 +28,8 @@ pub struct Receipt {
     pub evidence: Sha256Digest,
     /// SHA-256 of the engine that ran.
     pub engine: Sha256Digest,
+    /// What stands behind the confidentiality of the run.
+    pub assurance: Assurance,
     /// What was read, sorted by holder and dataset.
     pub inputs: Vec<ReceiptInput>,
     /// Digests of the grant contexts, sorted by holder.
@@ -241,8 +244,17 @@ impl Document for ResultDocument {
 pub enum Assurance {
     /// A software TEE: development only, not confidential.
     None,
-    /// Hardware evidence was verified.
+    /// A hardware TEE, whose evidence the brokers verified.
     Hardware,
+}
+
+impl Assurance {
+    /// What a kind of TEE is good for.
+    pub const fn of(tee: TeeKind) -> Self {
+        match tee {
+            TeeKind::Software => Self::None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -288,6 +288,7 @@ impl Guard {
             agreement: self.agreement.digest(),
             evidence: evidence.context("no grants")?,
             engine: sha256(&[ENGINE]),
+            assurance: Assurance::None,
             inputs,
             grants: listed,
             outcome,

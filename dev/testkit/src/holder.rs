@@ -117,6 +117,17 @@ impl Holder {
         start_broker(&self.folder, &self.key_file, peers, hub, software_root).await
     }
 
+    /// The broker's signing key, as somebody has it who took the broker over. The broker must not
+    /// run.
+    ///
+    /// # Errors
+    /// If the key store cannot be opened.
+    pub async fn broker_key(&self) -> Result<SigningKey> {
+        let keys = key_thread(&self.folder)?;
+        let (_, service) = keys.unlock(Credential::KeyFile(self.key_file.clone())).await?;
+        Ok(service.broker)
+    }
+
     /// What steward and officer sign to approve an agreement.
     ///
     /// # Errors

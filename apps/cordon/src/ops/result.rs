@@ -7,7 +7,7 @@ use cordon_crypto::dsse::{Document as _, Envelope, Signed, document_digest};
 use cordon_crypto::{AeadKey, Label, canonical, commitment, mac_matches, sha256, xor_join};
 use cordon_protocol::agreement::Holder;
 use cordon_protocol::entry::{Action, Decision};
-use cordon_protocol::release::{Outcome, Receipt, ResultDocument, SealedOutcome};
+use cordon_protocol::release::{Assurance, Outcome, Receipt, ResultDocument, SealedOutcome};
 use cordon_protocol::{Agreement, Evidence, LogEntry, Release, RunId, RuntimeData};
 use cordon_tlog::{LogKey, Quorum, WitnessKey, verify_proof};
 use cordon_types::{PartyId, Secret};
@@ -44,6 +44,10 @@ pub fn check_receipt(
     );
     ensure!(value.evidence == evidence.digest(), "the receipt names other evidence");
     ensure!(value.engine == agreement.value().program.engine, "the receipt names another engine");
+    ensure!(
+        value.assurance == Assurance::of(evidence.tee),
+        "the receipt promises another assurance than its evidence has"
+    );
     Ok(CheckedReceipt { receipt })
 }
 
@@ -82,6 +86,10 @@ pub fn open(
     ensure!(
         document.run == run && document.agreement == agreement.digest(),
         "the result is of another run"
+    );
+    ensure!(
+        document.assurance == receipt.receipt.value().assurance,
+        "the result promises another assurance than its receipt"
     );
     Ok(Released(document))
 }
@@ -172,3 +180,6 @@ pub fn quorum(agreement: &Agreement, holder: &PartyId) -> Result<Quorum> {
     }
     Ok(Quorum::at_least(usize::try_from(agreement.witness_quorum)?, witnesses)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,6 +128,7 @@ mod tests {
             agreement: digest(2),
             evidence: digest(3),
             engine: digest(4),
+            assurance: Assurance::None,
             inputs: Vec::new(),
             grants: Vec::new(),
             outcome: Outcome::Sealed(outcome),

@@ -3,6 +3,7 @@ use crate::fixture::study::{Study, name, signing_key};
 use cordon_crypto::canonical::from_canonical;
 use cordon_crypto::{mac_matches, xor_join};
 use cordon_protocol::agreement::{Person, ResultKind};
+use cordon_protocol::evidence::TeeKind;
 use cordon_protocol::table::{Cell, Column, ResultTable};
 
 use super::*;
@@ -126,11 +127,17 @@ fn a_receipt_holds_under_the_guards_key_and_says_what_was_told() {
     let order = testing::order(&testing::study());
     let key = signing_key(5);
     let outcome = Outcome::Failed { code: "deadline".to_owned() };
-    let evidence = sha256(&[b"evidence"]);
-    let envelope = receipt(&order, evidence, Facts::default(), outcome.clone(), &key);
+    let evidence = Evidence {
+        tee: TeeKind::Software,
+        evidence: b"evidence".to_vec().into(),
+        collateral: None,
+        runtime_data: Vec::new().into(),
+    };
+    let envelope = receipt(&order, &evidence, Facts::default(), outcome.clone(), &key);
     let receipt = envelope.expect("a receipt").open::<Receipt>(&key.verifying_key());
     let receipt = receipt.expect("holds").into_value();
     assert_eq!((receipt.run, receipt.agreement), (order.run, order.digest));
-    assert_eq!((receipt.evidence, receipt.outcome), (evidence, outcome));
+    assert_eq!((receipt.evidence, receipt.outcome), (evidence.digest(), outcome));
     assert_eq!(receipt.engine, sha256(&[testing::ENGINE]));
+    assert_eq!(receipt.assurance, Assurance::None);
 }

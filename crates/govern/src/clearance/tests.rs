@@ -1,6 +1,8 @@
 use cordon_crypto::SigningKey;
 use cordon_protocol::grant::GrantedDataset;
-use cordon_protocol::release::{ReceiptGrant, ReceiptInput, ReceiptShare, SealedOutcome};
+use cordon_protocol::release::{
+    Assurance, ReceiptGrant, ReceiptInput, ReceiptShare, SealedOutcome,
+};
 use cordon_types::{Milliseconds, Nonce};
 
 use super::*;
@@ -56,6 +58,7 @@ fn receipt() -> Receipt {
         agreement: granted.agreement,
         evidence: granted.evidence,
         engine: Case::valid().agreement.program.engine,
+        assurance: Assurance::None,
         inputs: HOSPITALS.map(input).to_vec(),
         grants: HOSPITALS.map(grant).to_vec(),
         outcome: Outcome::Sealed(SealedOutcome {
@@ -207,6 +210,7 @@ fn a_receipt_that_differs_from_the_grant_is_refused() {
     refused(&|r| r.agreement = other);
     refused(&|r| r.evidence = other);
     refused(&|r| r.engine = other);
+    refused(&|r| r.assurance = Assurance::Hardware);
     refused(&|r| drop(r.grants.pop()));
     refused(&|r| r.grants.swap(0, 1));
     refused(&|r| r.grants[0].context = other);

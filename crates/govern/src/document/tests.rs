@@ -2,7 +2,7 @@ use cordon_crypto::{SigningKey, sha256};
 use cordon_protocol::V1;
 use cordon_protocol::decision::Verdict;
 use cordon_protocol::entry::Decision;
-use cordon_protocol::release::Outcome;
+use cordon_protocol::release::{Assurance, Outcome};
 use cordon_types::{Milliseconds, Nonce};
 
 use super::*;
@@ -110,6 +110,7 @@ fn receipt(case: &Case) -> Signed<Receipt> {
         agreement: case.signed().digest(),
         evidence: sha256(&[b"evidence"]),
         engine: case.agreement.program.engine,
+        assurance: Assurance::None,
         inputs: Vec::new(),
         grants: Vec::new(),
         outcome: Outcome::Failed { code: "deadline".to_owned() },

@@ -386,6 +386,7 @@ pub fn receipt(outcome: Outcome) -> Receipt {
         agreement: digest(0x40),
         evidence: digest(0x60),
         engine: digest(0x31),
+        assurance: Assurance::None,
         inputs: vec![ReceiptInput {
             holder: party(),
             dataset: id("oncology"),
