@@ -203,6 +203,11 @@ impl Place {
 
 /// Makes a holder's people and its broker's folder.
 pub fn new_holder(folder: &Path, party: &str) {
+    new_holder_of(folder, party, "development");
+}
+
+/// Likewise, in a profile.
+pub fn new_holder_of(folder: &Path, party: &str, profile: &str) {
     fs::create_dir_all(folder).expect("a folder");
     for person in ["administrator", "steward", "officer", "reviewer"] {
         new_person(folder, party, person);
@@ -211,7 +216,7 @@ pub fn new_holder(folder: &Path, party: &str) {
     let origin = format!("broker.{party}.example/log");
     let (broker, key) = (path("broker"), path("root.key"));
     let administrator = path("administrator.json");
-    let mut command = vec!["init", "party", "--party", party, "--profile", "development"];
+    let mut command = vec!["init", "party", "--party", party, "--profile", profile];
     command.extend(["--log-origin", &origin, "--folder", &broker, "--key-file", &key]);
     command.extend(["--administrator", &administrator]);
     cordon(&command);
@@ -243,7 +248,7 @@ fn new_person(folder: &Path, party: &str, person: &str) {
 }
 
 /// Makes the root of a software TEE; gives its public key.
-fn tee_root(folder: &Path) -> String {
+pub fn tee_root(folder: &Path) -> String {
     let key = folder.join("tee.key");
     let made =
         Command::new(beside("cordon-softtee")).args(["init", "--root-key"]).arg(&key).status();

@@ -121,6 +121,12 @@ fn audited(place: &Place, hospital: &Hospital, agreement: &str, run: &str) {
     let granted =
         entries.iter().position(|entry| entry["action"] == "grant.issued" && entry["run"] == run);
     let index = granted.expect("a grant").to_string();
+    // The broker serves the same log, to whoever has the keys.
+    let served = format!("{}/log", hospital.broker);
+    let mut verify = vec!["audit", "verify", &served];
+    verify.extend(keys);
+    let fetched = cordon(&verify);
+    assert!(fetched["entries"].as_u64() >= Some(entries.len() as u64), "{fetched}");
     let out = place.folder.path().join("grant").display().to_string();
     let mut proof = vec!["audit", "proof", &log, "--index", &index, "--out", &out];
     proof.extend(keys);

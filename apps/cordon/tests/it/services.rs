@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::place::{broker_arguments, new_holder};
+use crate::place::{broker_arguments, new_holder, new_holder_of, tee_root};
 use crate::programs::{CORDON, Service, cordon, fails};
 
 #[test]
@@ -120,6 +120,55 @@ fn a_broker_whose_hub_is_away_says_why_and_ends_at_once() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("the hub does not take the card"), "{said}");
     assert!(said.contains("Connection refused"), "{said}");
+}
+
+/// What a broker is good for is fixed when it is made, and a broker that may accept the software
+/// TEE says so.
+#[test]
+fn a_production_broker_knows_no_software_tee_and_a_development_broker_shows_what_it_is() {
+    let place = tempfile::tempdir().unwrap();
+    let root = tee_root(place.path());
+    let holder = |profile: &str| {
+        let folder = place.path().join(profile);
+        new_holder_of(&folder, "hospital-a", profile);
+        broker_arguments(&folder)
+    };
+    let (production, development) = (holder("production"), holder("development"));
+    let mut with_root: Vec<&str> = production.iter().map(String::as_str).collect();
+    with_root.extend(["--software-root", &root]);
+    let (code, said) = fails(&with_root);
+    assert!(code == 1 && said.contains("a production broker"), "{said}");
+
+    let banner = |arguments: &[String]| {
+        let mut command = Command::new(CORDON);
+        let broker = Service::run(command.args(arguments).stderr(Stdio::piped()), "listening ");
+        assert!(Command::new("kill").arg(broker.id().to_string()).status().unwrap().success());
+        let (code, said) = broker.ended();
+        assert_eq!(code, Some(0), "{said}");
+        said.contains("DEVELOPMENT BROKER")
+    };
+    assert!(!banner(&production));
+    assert!(banner(&development));
+}
+
+/// Keys reach no file of a crash, neither of the broker nor of the process that has its root key.
+#[test]
+fn neither_a_broker_nor_its_key_process_leaves_a_core() {
+    let place = tempfile::tempdir().unwrap();
+    new_holder(place.path(), "hospital-a");
+    let mut command = Command::new(CORDON);
+    command.args(broker_arguments(place.path())).stderr(Stdio::null());
+    let broker = Service::run(&mut command, "listening ");
+    let keys = child_of(broker.id());
+    for (process, name) in [(broker.id(), "broker"), (keys, "key-process")] {
+        let of = |file: &str| fs::read_to_string(format!("/proc/{process}/{file}")).unwrap();
+        assert!(of("cmdline").split('\0').any(|word| word == name), "{}", of("cmdline"));
+        // 1 byte: with 0 the kernel would still feed a program that collects cores.
+        let limits = of("limits");
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        let words: Vec<&str> = core.split_whitespace().collect();
+        assert_eq!(words[4..6], ["1", "1"], "{core}");
+    }
 }
 
 /// Without its key process a broker can do nothing that counts, and people have to know.
