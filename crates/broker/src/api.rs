@@ -2,6 +2,7 @@
 
 use cordon_crypto::dsse::Envelope;
 use cordon_protocol::decision::Verdict;
+use cordon_protocol::entry::{Action, Actor};
 use cordon_protocol::party::{Profile, Role};
 use cordon_protocol::release::ReviewCopy;
 use cordon_protocol::run::RunId;
@@ -198,6 +199,10 @@ pub struct RefusalView {
     pub entry: u64,
     /// When.
     pub time: UnixSeconds,
+    /// What was refused.
+    pub action: Action,
+    /// Whom, as far as it is known.
+    pub actor: Actor,
     /// The run, if it concerns one.
     pub run: Option<RunId>,
     /// Stable code.

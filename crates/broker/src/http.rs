@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::request::Parts;
@@ -14,18 +13,20 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use cordon_crypto::VerifyingKey;
 use cordon_crypto::dsse::Envelope;
 use cordon_hub::signature::{
     KEY_HEADER, SIGNATURE_HEADER, Service, SignatureHeaders, SignedParts, TIME_HEADER,
 };
 use cordon_protocol::RunId;
+use cordon_protocol::entry::Action;
 use cordon_protocol::party::Role;
 use cordon_types::Sha256Digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::Problem;
+use crate::api::{Problem, Recorded};
 use crate::records::directory::Enrolled;
 use crate::service::{Broker, ServiceError};
 
@@ -68,6 +69,8 @@ pub fn router(broker: Arc<Broker>) -> Router {
 }
 
 type Answer = Result<Response, Refused>;
+/// Who signed the request.
+type Staff = Extension<Arc<Enrolled>>;
 
 fn json<T: Serialize>(value: &T) -> Response {
     axum::Json(value).into_response()
@@ -90,28 +93,70 @@ async fn log_file(State(broker): State<Arc<Broker>>, Path(path): Path<String>) -
     }
 }
 
-async fn enrol_party(State(broker): State<Arc<Broker>>, body: Bytes) -> Answer {
-    Ok(json(&broker.enrol_party(&parse(&body)?).await?))
+async fn enrol_party(
+    State(broker): State<Arc<Broker>>,
+    Extension(person): Staff,
+    body: Bytes,
+) -> Answer {
+    let done = broker.enrol_party(&parse(&body)?).await;
+    recorded(&broker, &person, Action::PartyEnrolled, done).await
 }
 
-async fn enrol_person(State(broker): State<Arc<Broker>>, body: Bytes) -> Answer {
-    Ok(json(&broker.enrol_person(&parse(&body)?).await?))
+async fn enrol_person(
+    State(broker): State<Arc<Broker>>,
+    Extension(person): Staff,
+    body: Bytes,
+) -> Answer {
+    let done = broker.enrol_person(&parse(&body)?).await;
+    recorded(&broker, &person, Action::PersonEnrolled, done).await
 }
 
-async fn publish(State(broker): State<Arc<Broker>>, body: Bytes) -> Answer {
-    Ok(json(&broker.publish(&parse(&body)?).await?))
+async fn publish(
+    State(broker): State<Arc<Broker>>,
+    Extension(person): Staff,
+    body: Bytes,
+) -> Answer {
+    let done = broker.publish(&parse(&body)?).await;
+    recorded(&broker, &person, Action::DatasetPublished, done).await
 }
 
-async fn approve(State(broker): State<Arc<Broker>>, body: Bytes) -> Answer {
-    Ok(json(&broker.approve(&parse::<Envelope>(&body)?).await?))
+async fn approve(
+    State(broker): State<Arc<Broker>>,
+    Extension(person): Staff,
+    body: Bytes,
+) -> Answer {
+    let done = broker.approve(&parse::<Envelope>(&body)?).await;
+    recorded(&broker, &person, Action::ApprovalGiven, done).await
 }
 
-async fn stop(State(broker): State<Arc<Broker>>, body: Bytes) -> Answer {
-    Ok(json(&broker.stop(&parse::<Envelope>(&body)?).await?))
+async fn stop(State(broker): State<Arc<Broker>>, Extension(person): Staff, body: Bytes) -> Answer {
+    let done = broker.stop(&parse::<Envelope>(&body)?).await;
+    recorded(&broker, &person, Action::StudyStopped, done).await
 }
 
-async fn decide_review(State(broker): State<Arc<Broker>>, body: Bytes) -> Answer {
-    Ok(json(&broker.decide_review(&parse::<Envelope>(&body)?).await?))
+async fn decide_review(
+    State(broker): State<Arc<Broker>>,
+    Extension(person): Staff,
+    body: Bytes,
+) -> Answer {
+    let done = broker.decide_review(&parse::<Envelope>(&body)?).await;
+    recorded(&broker, &person, Action::OutputReviewed, done).await
+}
+
+/// What became of a signed document: either way the log tells of it.
+async fn recorded(
+    broker: &Broker,
+    person: &Enrolled,
+    action: Action,
+    done: Result<Recorded, ServiceError>,
+) -> Answer {
+    match done {
+        Ok(recorded) => Ok(json(&recorded)),
+        Err(refused) => {
+            let actor = broker.staff(&person.card.value().person);
+            Err(Refused(broker.note(refused, actor, action, None).await))
+        }
+    }
 }
 
 async fn datasets(State(broker): State<Arc<Broker>>) -> Answer {
@@ -138,10 +183,7 @@ async fn review(State(broker): State<Arc<Broker>>, Path(run): Path<String>) -> A
     Ok(json(&broker.review(RunId(digest_in_path(&run)?)).await?))
 }
 
-async fn refusals(
-    State(broker): State<Arc<Broker>>,
-    axum::Extension(reader): axum::Extension<Arc<Enrolled>>,
-) -> Answer {
+async fn refusals(State(broker): State<Arc<Broker>>, Extension(reader): Staff) -> Answer {
     if !may_read_reasons(&reader) {
         return Err(Refused(ServiceError::NotAllowed("reasons are for owner and auditor")));
     }

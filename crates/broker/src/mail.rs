@@ -9,6 +9,7 @@ use cordon_crypto::SigningKey;
 use cordon_hub::MailboxName;
 use cordon_hub::client::{Client, Inbox};
 use cordon_protocol::RunId;
+use cordon_protocol::entry::{Action, Actor};
 use cordon_protocol::message::{FromBroker, Mail, ToBroker};
 use tokio::sync::{Semaphore, watch};
 
@@ -187,14 +188,28 @@ async fn turn_away(broker: &Broker, hub: &Client, mail: Mail<ToBroker>) {
 /// What a message comes to: an answer, or a signed refusal. `None` only if not even that can be
 /// signed.
 pub async fn respond(broker: &Broker, message: ToBroker) -> Option<FromBroker> {
+    let action = refused_action(&message);
     let (error, run) = match act(broker, message).await {
         Ok(body) => return Some(body),
         Err(refused) => refused,
     };
+    let error = broker.note(error, Actor::Unknown, action, run).await;
     if let ServiceError::Internal(error) = &error {
         tracing::error!(error = format!("{error:#}"), "a message failed");
     }
     refused(broker, &error, run)
+}
+
+/// What the log says of a message that is refused before anything is decided.
+fn refused_action(message: &ToBroker) -> Action {
+    match message {
+        ToBroker::Propose { .. } => Action::AgreementProposed,
+        ToBroker::Challenge { .. } | ToBroker::Grant { .. } => Action::GrantRefused,
+        ToBroker::Heartbeat { .. }
+        | ToBroker::Deliver { .. }
+        | ToBroker::AddCheckpoint { .. }
+        | ToBroker::LastCheckpoint { .. } => Action::MessageRefused,
+    }
 }
 
 fn refused(broker: &Broker, error: &ServiceError, run: Option<RunId>) -> Option<FromBroker> {

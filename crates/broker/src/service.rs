@@ -231,6 +231,11 @@ impl Broker {
         }
     }
 
+    /// A person of this holder's staff, in no role in particular.
+    pub(crate) fn staff(&self, person: &PersonId) -> Actor {
+        self.person(person, None)
+    }
+
     fn person(&self, person: &PersonId, role: Option<Role>) -> Actor {
         Actor::Person { party: self.card.value().party.clone(), person: person.clone(), role }
     }
@@ -252,11 +257,56 @@ impl Broker {
         ServiceError::from(denial)
     }
 
+    /// Records what was refused outside of a decision, and hands it on: a nonce that was used, a
+    /// rule of the database, the key process. Whoever reaches the mailbox can bring some of it
+    /// about.
+    pub(crate) async fn note(
+        &self,
+        refused: ServiceError,
+        actor: Actor,
+        action: Action,
+        run: Option<RunId>,
+    ) -> ServiceError {
+        if !refused.is_unrecorded_refusal() {
+            return refused;
+        }
+        if !lock(&self.strangers).one_more(self.now()) {
+            tracing::warn!(code = refused.code(), "refused, and too often to record it");
+            return refused;
+        }
+        let reason = match &refused {
+            // Its own words say all that ours do.
+            ServiceError::Keys(error) => with_causes(error),
+            other => with_causes(other),
+        };
+        let digest = cordon_crypto::sha256(&[reason.as_bytes()]);
+        let mut entry = self.entry(actor, action, digest);
+        entry.decision = Decision::Deny;
+        entry.code = refused.code().to_owned();
+        entry.run = run;
+        entry.evidence = std::mem::take(&mut entry.objects);
+        match self.write_refusal(entry, reason.into_bytes(), None).await {
+            Ok(()) => refused,
+            Err(error) => error,
+        }
+    }
+
     /// Records a refusal; in the same transaction, that an output is never cleared.
     async fn record_refusal(&self, denial: Denial, output: Option<RunId>) -> ServiceError {
-        let code = denial.code();
-        let entry = denial.entry().clone();
         let reasons = denial.reasons().join("\n").into_bytes();
+        match self.write_refusal(denial.entry().clone(), reasons, output).await {
+            Ok(()) => ServiceError::from(denial),
+            Err(error) => error,
+        }
+    }
+
+    async fn write_refusal(
+        &self,
+        entry: LogEntry,
+        reasons: Vec<u8>,
+        output: Option<RunId>,
+    ) -> Result<(), ServiceError> {
+        let code = entry.code.clone();
         let recorded = self
             .store
             .write(move |c| {
@@ -264,20 +314,16 @@ impl Broker {
                     let digest = cordon_crypto::sha256(&[&reasons]);
                     blobs::put(c, digest, blobs::Kind::Reasons, &reasons).await?;
                     if let Some(run) = output {
-                        set_refused(c, run, code.as_str()).await?;
+                        set_refused(c, run, &entry.code).await?;
                     }
                     append(c, &entry).await
                 })
             })
             .await;
-        match recorded {
-            Ok(_) => {
-                self.log.wake();
-                tracing::info!(code = denial.code().as_str(), "refused");
-                ServiceError::from(denial)
-            }
-            Err(error) => error.into(),
-        }
+        recorded?;
+        self.log.wake();
+        tracing::info!(code, "refused");
+        Ok(())
     }
 
     /// The public form of an error, for whoever is not of this holder's staff.
@@ -420,6 +466,11 @@ pub(crate) async fn append(
 ) -> Result<u64, StoreError> {
     let bytes = entry.to_bytes().map_err(|_| StoreError::Corrupt("log entry"))?;
     crate::log::append(connection, &bytes).await.map_err(StoreError::Log)
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn other_holders(agreement: &Recognized) -> Vec<PartyId> {

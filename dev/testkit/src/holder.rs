@@ -153,7 +153,15 @@ impl Holder {
     /// # Errors
     /// Never in practice.
     pub fn enrol_party(&self, card: &Signed<PartyCard>) -> Result<Enrol> {
-        self.enrol(card.envelope(), card.digest(), &[])
+        self.enrol_party_by(&self.administrator, card)
+    }
+
+    /// The same by somebody else.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn enrol_party_by(&self, person: &Person, card: &Signed<PartyCard>) -> Result<Enrol> {
+        self.enrol(person, card.envelope(), card.digest(), &[])
     }
 
     /// Likewise of a person.
@@ -161,20 +169,26 @@ impl Holder {
     /// # Errors
     /// Never in practice.
     pub fn enrol_person(&self, card: &Signed<PersonCard>, roles: &[Role]) -> Result<Enrol> {
-        self.enrol(card.envelope(), card.digest(), roles)
+        self.enrol(&self.administrator, card.envelope(), card.digest(), roles)
     }
 
-    fn enrol(&self, card: &Envelope, digest: Sha256Digest, roles: &[Role]) -> Result<Enrol> {
+    fn enrol(
+        &self,
+        by: &Person,
+        card: &Envelope,
+        digest: Sha256Digest,
+        roles: &[Role],
+    ) -> Result<Enrol> {
         let enrolment = Enrolment {
             v: V1,
             audience: self.party.clone(),
             card: digest,
             roles: roles.to_vec(),
-            administrator: self.administrator.person.clone(),
+            administrator: by.person.clone(),
             nonce: nonce(),
             issued: now(),
         };
-        Ok(Enrol { card: card.clone(), enrolment: self.administrator.sign(enrolment)? })
+        Ok(Enrol { card: card.clone(), enrolment: by.sign(enrolment)? })
     }
 
     /// The dataset on its way to the broker.

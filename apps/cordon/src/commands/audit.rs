@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use cordon_crypto::dsse::Signed;
-use cordon_protocol::entry::{Actor, Decision};
+use cordon_protocol::entry::{Action, Actor, Decision};
 use cordon_protocol::party::PartyCard;
 use cordon_protocol::{Agreement, LogEntry, RunId};
 use cordon_tlog::{LogKey, Quorum, WitnessKey};
@@ -175,14 +175,13 @@ fn verify(arguments: &LogArguments, output: Output, entries: bool) -> Outcome {
 fn listed(entries: &[LogEntry]) -> String {
     let mut rows = table(["#", "time", "actor", "action", "code", "run"]);
     for (index, entry) in entries.iter().enumerate() {
-        let action = serde_json::to_value(entry.action).unwrap_or_default();
-        let action = action.as_str().unwrap_or_default();
+        let action = word(entry.action);
         rows.add_row([
             index.to_string(),
             rfc3339(entry.time),
             actor(&entry.actor),
             match entry.decision {
-                Decision::Permit => action.to_owned(),
+                Decision::Permit => action,
                 Decision::Deny => format!("{action} (no)"),
             },
             entry.code.clone(),
@@ -190,6 +189,12 @@ fn listed(entries: &[LogEntry]) -> String {
         ]);
     }
     rows.to_string()
+}
+
+/// An action as the log spells it.
+fn word(action: Action) -> String {
+    let action = serde_json::to_value(action).unwrap_or_default();
+    action.as_str().unwrap_or_default().to_owned()
 }
 
 fn actor(actor: &Actor) -> String {
@@ -233,11 +238,13 @@ async fn refusals(at: AtBroker, output: Output) -> Outcome {
     let (_, staff) = at.connect()?;
     let refusals = staff.refusals().await?;
     output.show(&refusals, || {
-        let mut rows = table(["#", "time", "run", "code", "reasons"]);
+        let mut rows = table(["#", "time", "action", "by", "run", "code", "reasons"]);
         for refusal in &refusals {
             rows.add_row([
                 refusal.entry.to_string(),
                 rfc3339(refusal.time),
+                word(refusal.action),
+                actor(&refusal.actor),
                 refusal.run.map(short).unwrap_or_default(),
                 refusal.code.clone(),
                 refusal.reasons.join("\n"),

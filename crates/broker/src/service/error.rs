@@ -69,6 +69,30 @@ impl ServiceError {
         }
     }
 
+    /// Whether somebody was refused, and the log does not tell of it yet.
+    pub(super) fn is_unrecorded_refusal(&self) -> bool {
+        match self {
+            Self::Malformed(_) | Self::Unsigned | Self::NotAllowed(_) | Self::NotFound(_) => true,
+            Self::Conflict(conflict) => match conflict {
+                Conflict::NonceUsed
+                | Conflict::RunsSpent
+                | Conflict::OtherGuard
+                | Conflict::Rejected
+                | Conflict::Closed
+                | Conflict::Opened
+                | Conflict::Reviewed
+                | Conflict::Exists => true,
+                Conflict::Changed => false,
+            },
+            Self::Keys(KeyError::Refused(_)) => true,
+            Self::Denied(_)
+            | Self::Keys(_)
+            | Self::StorageFull
+            | Self::Unavailable(_)
+            | Self::Internal(_) => false,
+        }
+    }
+
     /// HTTP status.
     pub fn status(&self) -> u16 {
         match self {

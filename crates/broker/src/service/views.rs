@@ -180,6 +180,8 @@ impl Broker {
             views.push(RefusalView {
                 entry: index,
                 time: entry.time,
+                action: entry.action,
+                actor: entry.actor.clone(),
                 run: entry.run,
                 code: entry.code.clone(),
                 reasons: self.reasons(&entry).await?,

@@ -4,6 +4,11 @@ use std::sync::Arc;
 
 use cordon_broker::client::{ClientError, StaffClient};
 use cordon_crypto::SigningKey;
+use cordon_protocol::entry::{Action, Actor};
+use cordon_protocol::message::ToBroker;
+use cordon_protocol::party::Role;
+use cordon_testkit::guard::ask;
+use cordon_testkit::holder::Holder;
 use cordon_testkit::person::Person;
 use cordon_testkit::world::{Terms, World};
 
@@ -100,6 +105,66 @@ async fn a_denial_comes_as_a_problem_with_its_reasons() {
         panic!("expected a refusal")
     };
     assert!(!problem.reasons.is_empty(), "{problem:?}");
+}
+
+/// What no decision of the policy refused is in the log all the same: who tried, and why not.
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_outside_of_a_decision_are_in_the_log_too() {
+    let world = World::start().await.unwrap();
+    let agreement = world.agree(Terms::default()).await.unwrap();
+    let holder = &world.holders[0];
+    let officer = client(&world, 0, &holder.officer);
+    let refused_as = async |expected: &str| {
+        let mut newest = None;
+        world
+            .until("the refusal is in the log", async || {
+                newest = officer.refusals().await?.into_iter().next();
+                Ok(newest.as_ref().is_some_and(|refusal| refusal.code == expected))
+            })
+            .await
+            .unwrap();
+        newest.unwrap()
+    };
+
+    // A document that was used before.
+    let approval = holder.approvals(agreement.digest()).unwrap().remove(0);
+    let steward = client(&world, 0, &holder.steward);
+    steward.approve(&approval).await.unwrap();
+    let again = steward.approve(&approval).await.unwrap_err();
+    assert_eq!(code(again), (409, "nonce_used".to_owned()));
+    let entry = refused_as("nonce_used").await;
+    assert_eq!(entry.action, Action::ApprovalGiven);
+    let steward = holder.steward.person.clone();
+    assert_eq!(
+        entry.actor,
+        Actor::Person { party: holder.party.clone(), person: steward, role: None }
+    );
+
+    // A party that an administrator enrols whom the key store was not made with.
+    let deputy = Person::new(&holder.party, "deputy", &[Role::Administrator]).unwrap();
+    let card = deputy.card().unwrap();
+    let administrator = client(&world, 0, &holder.administrator);
+    let enrol = holder.enrol_person(&card, &deputy.roles).unwrap();
+    administrator.enrol_person(&enrol).await.unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let stranger = Holder::make(elsewhere.path(), "hospital-x").await.unwrap();
+    let enrol = holder.enrol_party_by(&deputy, &stranger.card).unwrap();
+    let refused = client(&world, 0, &deputy).enrol_party(&enrol).await.unwrap_err();
+    assert_eq!(code(refused), (403, "key_process_refused".to_owned()));
+    let entry = refused_as("key_process_refused").await;
+    assert_eq!(entry.action, Action::PartyEnrolled);
+    assert!(entry.reasons[0].starts_with("the key process refuses: "), "{entry:?}");
+
+    // Mail about what is not here.
+    let guard = world.guard(&agreement).unwrap();
+    let receipt = guard.request.envelope().clone();
+    let delivery =
+        ToBroker::Deliver { run: guard.run(), receipt, share: None, reviews: Vec::new() };
+    let refused = ask(&world, &holder.party, delivery).await.unwrap_err();
+    assert_eq!(refused.to_string(), "not_found");
+    let entry = refused_as("not_found").await;
+    assert_eq!((entry.action, entry.actor), (Action::MessageRefused, Actor::Unknown));
+    assert_eq!(entry.run, Some(guard.run()));
 }
 
 #[test]
