@@ -240,6 +240,85 @@ fn pure_crates_are_given_their_randomness() {
     }
 }
 
+/// Everything but fixed words that an event of a service may hold: identifiers, codes, counts,
+/// kinds of errors of the system, and errors of ours, which hold the same. Whoever adds to the list
+/// says by it that no record, name or free text can stand there (ARCHITECTURE.md, invariant 10).
+const LOGGED: &[&str] = &[
+    "%error",
+    "%fatal",
+    "%name",
+    "%origin",
+    "%party",
+    "%peer.party",
+    "%run",
+    "%self.run",
+    "%to",
+    "%want.object",
+    "?error.kind()",
+    "?stage",
+    "bytes_read",
+    "code",
+    "crate::why(&error)",
+    "crate::why(error)",
+    "delivery.cursor",
+    "denial.code().as_str()",
+    "doing",
+    "error.code()",
+    "finish.code",
+    "format!(\"{error:#}\")",
+    "refused.code()",
+    "why",
+];
+
+/// The arguments of each event that `code` logs.
+fn logged(code: &str) -> Vec<String> {
+    let mut arguments = Vec::new();
+    for level in ["trace", "debug", "info", "warn", "error"] {
+        for call in code.split(&format!("tracing::{level}!(")).skip(1) {
+            let (mut depth, mut in_text, mut argument) = (0, false, String::new());
+            for character in call.chars() {
+                in_text ^= character == '"';
+                match character {
+                    '(' if !in_text => depth += 1,
+                    ')' if !in_text && depth == 0 => break,
+                    ')' if !in_text => depth -= 1,
+                    ',' if !in_text && depth == 0 => {
+                        arguments.push(std::mem::take(&mut argument));
+                        continue;
+                    }
+                    _ => {}
+                }
+                argument.push(character);
+            }
+            arguments.push(argument);
+        }
+    }
+    let trimmed = arguments.into_iter().map(|argument| argument.trim().to_owned());
+    trimmed.filter(|argument| !argument.is_empty()).collect()
+}
+
+#[test]
+fn events_hold_fixed_words_and_what_is_listed() {
+    let mut events = 0;
+    let shipped = |name: &str| {
+        let source = name.starts_with("crates/") || name.starts_with("apps/");
+        source && name.contains("/src/") && name.ends_with(".rs")
+    };
+    for (name, file) in tracked_names().iter().filter(|(name, _)| shipped(name)) {
+        let code = code_of(file);
+        assert!(!code.contains("use tracing::"), "{name}: name events in full, tracing::info!");
+        for argument in logged(&code) {
+            let value = argument.split_once(" = ").map_or(argument.as_str(), |(_, value)| value);
+            let fixed = value.starts_with('"') && !value.contains('{');
+            assert!(fixed || LOGGED.contains(&value), "{name} logs `{argument}`");
+            events += 1;
+        }
+        let prints = name.starts_with("crates/") && !name.contains("/bin/");
+        assert!(!prints || !code.contains("println!("), "{name} prints: that is for programs");
+    }
+    assert!(events > 100, "{events} arguments of events were found");
+}
+
 /// A document that names a test or a file must not outlive it.
 #[test]
 fn tests_and_files_that_documents_name_exist() {

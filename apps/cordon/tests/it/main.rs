@@ -2,6 +2,7 @@
 //! loopback, guards and engines in their sandboxes.
 #![expect(clippy::disallowed_methods, reason = "tests read and write what programs do")]
 
+mod canary;
 mod demo;
 mod kills;
 mod place;

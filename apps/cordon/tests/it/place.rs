@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::programs::{Service, beside, cordon, fails};
+use crate::programs::{CORDON, Service, beside, cordon, fails};
 
 /// The hospitals.
 pub const PARTIES: [&str; 2] = ["hospital-a", "hospital-b"];
@@ -61,7 +61,24 @@ impl Hospital {
 
 impl Place {
     pub fn start() -> Self {
+        Self::start_by(|arguments, _, word| Service::start(arguments, word))
+    }
+
+    /// The same, with services that say all they can say, each into a `.log` file of the place.
+    pub fn start_talkative() -> Self {
+        Self::start_by(|arguments, folder, word| {
+            let count = fs::read_dir(folder).expect("a folder").count();
+            let log = folder.join(format!("{}-{count}.log", arguments[0]));
+            let log = fs::File::create(log).expect("a file");
+            let mut command = Command::new(CORDON);
+            command.args(arguments).env("CORDON_LOG", "trace").stderr(log);
+            Service::run(&mut command, word)
+        })
+    }
+
+    fn start_by(serve: impl Fn(&[&str], &Path, &str) -> Service) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
+        let serve = |arguments: &[&str], word| serve(arguments, folder.path(), word);
         let path = |name: &str| folder.path().join(name).display().to_string();
         let mut brokers = Vec::new();
         for party in PARTIES {
@@ -74,7 +91,7 @@ impl Place {
         let hub_folder = path("hub");
         let mut arguments = vec!["hub", "--folder", &hub_folder, "--listen", "127.0.0.1:0"];
         brokers.iter().for_each(|key| arguments.extend(["--broker-key", key]));
-        let hub = Service::start(&arguments, "listening ");
+        let hub = serve(&arguments, "listening ");
         let root = tee_root(folder.path());
         let mut services = Vec::new();
         let mut hospitals = Vec::new();
@@ -83,12 +100,12 @@ impl Place {
             let mut arguments = broker_arguments(&folder);
             arguments.extend(["--hub", &hub.first, "--software-root", &root].map(str::to_owned));
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            let broker = Service::start(&arguments, "listening ");
+            let broker = serve(&arguments, "listening ");
             hospitals.push(Hospital { party, broker: broker.first.clone(), folder });
             services.push(broker);
         }
         new_person(folder.path(), "university", "researcher");
-        services.push(Service::start(
+        services.push(serve(
             &[
                 "host",
                 "--hub",
