@@ -1,8 +1,8 @@
 /// A value that may be written to a log: an identifier, a count, a code, a duration.
 ///
 /// Never a record, a name, free text, a key, or an error message of another library that has
-/// seen plaintext. Logging helpers ask for this trait, so that what reaches a log is decided
-/// once per type and not once per call.
+/// seen plaintext. What services log is decided once per type by this mark, and listed once by the
+/// tidy tests.
 pub trait LogSafe: std::fmt::Display {}
 
 impl LogSafe for u8 {}

@@ -1,4 +1,5 @@
-//! Guards that are killed at any moment of a run: a clear error, nothing lost, nothing twice.
+//! Guards and key processes that are killed at any moment of a run: a clear error, nothing lost,
+//! nothing twice. (Brokers that are killed at each of their steps: `cargo xtask torture kill`.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,20 +17,7 @@ const MOMENTS: [u64; 12] = [0, 15, 35, 60, 90, 120, 160, 210, 260, 320, 400, 550
 #[test]
 fn a_guard_that_is_killed_at_any_moment_fails_its_run_and_nothing_else() {
     let place = Place::start();
-    seal_patients(&place);
-    let source =
-        |holder: &&str| json!({ "holder": holder, "dataset": "registry", "table": "patient" });
-    let agreement = place.agree(&json!({
-        "study": "kills", "name": "v1", "title": "How many patients are there?",
-        "purpose": {
-            "statement": "What remains of a run whose guard was killed?",
-            "duo": ["DUO:0000006"], "legal_basis": "GDPR Art. 9(2)(j)", "references": [],
-        },
-        "query": "SELECT COUNT(DISTINCT subject) AS patients FROM patient",
-        "tables": { "patient": PARTIES.iter().map(source).collect::<Vec<_>>() },
-        "approvals": { "persons": 2, "roles": ["steward", "data_protection_officer"] },
-        "review": "gate_suffices", "min_cell": 11, "max_runs": 20,
-    }));
+    let agreement = agreed(&place);
     let whole = place.result(&agreement);
 
     let mut ended = BTreeMap::<String, u32>::new();
@@ -50,18 +38,70 @@ fn a_guard_that_is_killed_at_any_moment_fails_its_run_and_nothing_else() {
 
     // Two runs were left in peace. A guard may also be killed after its last word to a broker.
     let good = ended.get("ok").copied().unwrap_or_default() as usize + 2;
+    cleared_by_all(&place, good, MOMENTS.len() + 2);
+}
+
+/// A broker without its key process ends. Started again it goes on: a run that it had not decided
+/// is refused, one that it had is paid once.
+#[test]
+fn a_key_process_that_is_killed_at_any_moment_costs_a_run_at_most() {
+    let mut place = Place::start();
+    let agreement = agreed(&place);
+    let whole = place.result(&agreement);
+
+    let mut ended = BTreeMap::<String, u32>::new();
+    for moment in MOMENTS {
+        let run = place.research(&["run", "start", "--agreement", &agreement]);
+        let run = run["run"].as_str().expect("a run");
+        place.guard();
+        std::thread::sleep(Duration::from_millis(moment));
+        let keys = child_of(place.broker(0)).expect("a key process");
+        let killed = Command::new("kill").args(["-KILL", &keys.to_string()]).status();
+        assert!(killed.expect("it starts").success());
+        assert_eq!(place.start_broker_again(0), Some(1));
+        *ended.entry(watched(&place, run)).or_default() += 1;
+    }
+    let again = place.result(&agreement);
+    assert_eq!(again["table"], whole["table"]);
+    let known = ["ok", "not_challenged", "not_fresh", "key_process_gone", "stopped"];
+    assert!(ended.keys().all(|code| known.contains(&code.as_str())), "{ended:?}");
+    let good = ended.get("ok").copied().unwrap_or_default() as usize + 2;
+    cleared_by_all(&place, good, MOMENTS.len() + 2);
+}
+
+/// An agreement about sealed synthetic patients.
+fn agreed(place: &Place) -> String {
+    seal_patients(place);
+    let source =
+        |holder: &&str| json!({ "holder": holder, "dataset": "registry", "table": "patient" });
+    place.agree(&json!({
+        "study": "kills", "name": "v1", "title": "How many patients are there?",
+        "purpose": {
+            "statement": "What remains of a run of which a process was killed?",
+            "duo": ["DUO:0000006"], "legal_basis": "GDPR Art. 9(2)(j)", "references": [],
+        },
+        "query": "SELECT COUNT(DISTINCT subject) AS patients FROM patient",
+        "tables": { "patient": PARTIES.iter().map(source).collect::<Vec<_>>() },
+        "approvals": { "persons": 2, "roles": ["steward", "data_protection_officer"] },
+        "review": "gate_suffices", "min_cell": 11, "max_runs": 20,
+    }))
+}
+
+/// Every log verifies, tells of each run once, of at most `most` grants, and soon of `good`
+/// clearances.
+fn cleared_by_all(place: &Place, good: usize, most: usize) {
     for hospital in &place.hospitals {
         let started = Instant::now();
         loop {
             let entries = entries(hospital);
             let granted = runs_of(&entries, "grant.issued");
             let cleared = runs_of(&entries, "output.cleared");
-            assert!(cleared <= granted && granted <= MOMENTS.len() + 2, "{cleared} of {granted}");
+            assert!(cleared <= granted && granted <= most, "{cleared} of {granted}");
             if cleared >= good {
                 break;
             }
             // What was decided is shown a moment later.
-            assert!(started.elapsed() < Duration::from_secs(20), "{cleared} cleared: {ended:?}");
+            assert!(started.elapsed() < Duration::from_secs(20), "{cleared} cleared, not {good}");
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -104,7 +144,16 @@ fn watched(place: &Place, run: &str) -> String {
     if output.status.success() {
         return "ok".to_owned();
     }
-    let known = ["guard_crashed", "host_lost", "broker_silent"];
+    let known = [
+        "guard_crashed",
+        "host_lost",
+        "broker_silent",
+        "not_challenged",
+        "not_fresh",
+        "key_process_gone",
+        "key_process_failed",
+        "lease_expired",
+    ];
     let code = known.into_iter().find(|code| said.contains(code));
     code.map_or(said, str::to_owned)
 }

@@ -19,6 +19,9 @@ pub struct Place {
     pub hub: String,
     pub hospitals: Vec<Hospital>,
     researcher: PathBuf,
+    /// The root of the software TEE.
+    root: String,
+    /// The brokers first, in the order of the hospitals.
     services: Vec<Service>,
 }
 
@@ -97,8 +100,7 @@ impl Place {
         let mut hospitals = Vec::new();
         for party in PARTIES {
             let folder = folder.path().join(party);
-            let mut arguments = broker_arguments(&folder);
-            arguments.extend(["--hub", &hub.first, "--software-root", &root].map(str::to_owned));
+            let arguments = broker_of_place(&folder, &hub.first, &root);
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             let broker = serve(&arguments, "listening ");
             hospitals.push(Hospital { party, broker: broker.first.clone(), folder });
@@ -124,12 +126,29 @@ impl Place {
         let place = Self {
             researcher: folder.path().join("researcher.key"),
             hub: hub.first.clone(),
+            root,
             hospitals,
             services: [services, vec![hub]].into_iter().flatten().collect(),
             folder,
         };
         place.enrol();
         place
+    }
+
+    /// The process of a hospital's broker.
+    pub fn broker(&self, index: usize) -> u32 {
+        self.services[index].id()
+    }
+
+    /// Starts a broker again that has ended by itself; gives its exit code.
+    pub fn start_broker_again(&mut self, index: usize) -> Option<i32> {
+        let arguments = broker_of_place(&self.hospitals[index].folder, &self.hub, &self.root);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let (code, _) = self.services.remove(index).ended();
+        let broker = Service::start(&arguments, "listening ");
+        self.hospitals[index].broker = broker.first.clone();
+        self.services.insert(index, broker);
+        code
     }
 
     /// The process of the host.
@@ -262,6 +281,13 @@ fn new_person(folder: &Path, party: &str, person: &str) {
         "--card",
         &path(&format!("{person}.json")),
     ]);
+}
+
+/// How a broker takes part.
+fn broker_of_place(folder: &Path, hub: &str, root: &str) -> Vec<String> {
+    let mut arguments = broker_arguments(folder);
+    arguments.extend(["--hub", hub, "--software-root", root].map(str::to_owned));
+    arguments
 }
 
 /// Makes the root of a software TEE; gives its public key.
