@@ -10,7 +10,7 @@ use libc::{c_int, c_long};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, UdpSocket};
-use std::os::fd::FromRawFd;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -110,6 +110,7 @@ fn attempt(
         "i386" => i386(),
         // too much
         "threads" => return Ok(threads(number(0))),
+        "files" => return Ok(files(number(0))),
         "memory" => memory(number(0), libc::MAP_PRIVATE, libc::PROT_READ | libc::PROT_WRITE),
         "shared-memory" => memory(number(0), libc::MAP_SHARED, libc::PROT_READ | libc::PROT_WRITE),
         "code" => memory(4096, libc::MAP_PRIVATE, libc::PROT_READ | libc::PROT_EXEC),
@@ -285,6 +286,23 @@ fn threads(wanted: u64) -> String {
         let _ = thread.join();
     }
     format!("{count} {answer}")
+}
+
+/// How many descriptors can be had before one is refused.
+fn files(wanted: u64) -> String {
+    let mut copies = Vec::new();
+    for count in 0..wanted {
+        // SAFETY: it has no memory to write to.
+        match unsafe { libc::fcntl(0, libc::F_DUPFD_CLOEXEC, 0) } {
+            -1 => {
+                let error = io::Error::last_os_error().raw_os_error().unwrap_or(-1);
+                return format!("{count} errno {error}");
+            }
+            // SAFETY: the descriptor of just now, which nobody else has.
+            copy => copies.push(unsafe { OwnedFd::from_raw_fd(copy) }),
+        }
+    }
+    format!("{wanted} allowed")
 }
 
 fn memory(bytes: u64, kind: c_int, protection: c_int) -> io::Result<()> {

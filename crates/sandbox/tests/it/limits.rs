@@ -12,6 +12,7 @@ pub fn tests() -> Vec<Test> {
         ("memory_beyond_the_limit_is_refused", memory),
         ("an_engine_that_takes_all_memory_crashes_alone", hog),
         ("threads_beyond_the_limit_are_refused", threads),
+        ("descriptors_beyond_the_limit_are_refused", files),
         ("a_worker_out_of_processor_time_is_killed", processor_time),
         ("a_worker_beyond_its_deadline_is_killed", deadline),
         ("a_flood_of_output_stops_at_the_socket", flood),
@@ -50,6 +51,13 @@ fn threads() {
     }
     let inside = hostile(*BEST, Limits { threads: 8, ..LIMITS });
     assert_eq!(ask(inside.socket(), wanted), "7 errno 11"); // and the first one
+}
+
+fn files() {
+    let wanted = "files 40";
+    assert_eq!(Outside::run().ask(wanted), "40 allowed");
+    let inside = hostile(*BEST, Limits { open_files: 12, ..LIMITS });
+    assert_eq!(ask(inside.socket(), wanted), "8 errno 24"); // and the four that it was born with
 }
 
 fn processor_time() {
