@@ -1,7 +1,11 @@
 //! Objects: what is stored under a digest has it, and comes back whole or in ranges.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cordon_crypto::sha256;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use reqwest::Method;
 
 use crate::fixture::{BROKER, register};
@@ -9,17 +13,71 @@ use crate::support::{Hub, code, refusal};
 
 async fn hub_with(object: &[u8]) -> (Hub, String) {
     let hub = Hub::start().await;
+    let path = put(&hub, object).await;
+    (hub, path)
+}
+
+/// Stores an object; gives its path.
+async fn put(hub: &Hub, object: &[u8]) -> String {
     register(&hub.client(BROKER)).await;
     let digest = hub.client(BROKER).put_object(Bytes::copy_from_slice(object)).await;
-    (hub, format!("/v1/objects/{}", digest.expect("stored").to_hex()))
+    format!("/v1/objects/{}", digest.expect("stored").to_hex())
 }
 
 #[tokio::test]
 async fn an_object_comes_back_whole_in_ranges_and_as_a_file() {
-    // Two parts of an upload and the rest of a third.
-    let object: Vec<u8> = (0..17_000_000_u32).map(|i| (i % 253) as u8).collect();
-    let (hub, _) = hub_with(&object).await;
-    let digest = sha256(&[&object]);
+    comes_back(&Hub::start().await).await;
+}
+
+/// As in a bucket of a cloud: another store behind the same interface.
+#[tokio::test]
+async fn objects_may_live_in_another_store_than_the_folder() {
+    let bucket = Arc::new(InMemory::new());
+    let store = bucket.clone();
+    let hub = Hub::start_with(|config| config.objects = Some(store)).await;
+    comes_back(&hub).await;
+    refuses_other_bytes(&hub).await;
+    let stored: Vec<_> =
+        futures_util::TryStreamExt::try_collect(bucket.list(None)).await.expect("a listing");
+    assert_eq!(stored.len(), 1, "what was refused leaves nothing: {stored:?}");
+
+    // What is there counts against the limit of the next hub on it, and is read by it.
+    let store = bucket.clone();
+    let next = Hub::start_with(|config| {
+        config.objects = Some(store);
+        config.limits.stored_bytes = stored[0].size + 10;
+    });
+    let next = next.await;
+    let client = next.client(BROKER);
+    register(&client).await;
+    assert_eq!(code(client.put_object(vec![1; 11].into()).await), "storage_full");
+    client.put_object(vec![1; 10].into()).await.expect("fits");
+    assert_eq!(next.anonymous().object_size(&digest_of_the_object()).await.unwrap(), Some(SIZE));
+
+    // A store that loses an object, or gives other bytes: nobody takes them for it.
+    let place = stored[0].location.clone();
+    bucket.put(&place, vec![0; 17_000_000].into()).await.expect("replaced");
+    assert!(next.anonymous().object(&digest_of_the_object(), SIZE).await.is_err());
+    bucket.delete(&place).await.expect("deleted");
+    let gone = next.anonymous().object(&digest_of_the_object(), SIZE).await;
+    assert_eq!(code(gone), "not_found");
+}
+
+const SIZE: u64 = 17_000_000;
+
+/// Two parts of an upload and the rest of a third.
+fn the_object() -> Vec<u8> {
+    (0..SIZE).map(|i| (i % 253) as u8).collect()
+}
+
+fn digest_of_the_object() -> cordon_types::Sha256Digest {
+    sha256(&[&the_object()])
+}
+
+async fn comes_back(hub: &Hub) {
+    let object = the_object();
+    put(hub, &object).await;
+    let digest = digest_of_the_object();
     let anybody = hub.anonymous();
     let size = object.len() as u64;
     assert_eq!(anybody.object_size(&digest).await.expect("known"), Some(size));
@@ -96,6 +154,12 @@ async fn head_has_the_size_and_no_body() {
 async fn bytes_under_another_digest_are_refused_and_leave_nothing() {
     let hub = Hub::start().await;
     register(&hub.client(BROKER)).await;
+    refuses_other_bytes(&hub).await;
+    let staged = std::fs::read_dir(hub.folder().join("objects/staging")).expect("the folder");
+    assert_eq!(staged.count(), 0);
+}
+
+async fn refuses_other_bytes(hub: &Hub) {
     let promised = sha256(&[b"what was promised"]);
     let path = format!("/v1/objects/{}", promised.to_hex());
     let parts = cordon_hub::signature::SignedParts {
@@ -112,8 +176,6 @@ async fn bytes_under_another_digest_are_refused_and_leave_nothing() {
     let refused = refusal(request.send().await.expect("an answer")).await;
     assert_eq!(refused, (400, "digest_mismatch".to_owned()));
     assert_eq!(hub.anonymous().object_size(&promised).await.expect("an answer"), None);
-    let staged = std::fs::read_dir(hub.folder().join("objects/staging")).expect("the folder");
-    assert_eq!(staged.count(), 0);
 }
 
 #[tokio::test]
