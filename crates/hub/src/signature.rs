@@ -179,6 +179,24 @@ mod tests {
         assert_eq!(at(NOW.get() - TOLERANCE_SECONDS - 1), Err(SignatureRefusal::Stale));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_other_headers_are_taken(
+            key in ".{0,80}", time in ".{0,24}", signature in ".{0,100}", which in 0_usize..7,
+        ) {
+            let signer = SigningKey::from_seed(Secret::from_bytes([1; 32]));
+            let (good_time, good_signature) = parts().sign(&signer, NOW);
+            let good_key = signer.verifying_key().to_string();
+            // At least one of the three is not what was signed.
+            let headers = SignatureHeaders {
+                key: if which & 1 == 0 { &key } else { &good_key },
+                time: if which & 2 == 0 { &time } else { &good_time },
+                signature: if which & 4 == 0 { &signature } else { &good_signature },
+            };
+            proptest::prop_assert!(parts().verify(headers, NOW).is_err());
+        }
+    }
+
     #[test]
     fn malformed_headers_are_refused() {
         let signer = SigningKey::from_seed(Secret::from_bytes([1; 32]));

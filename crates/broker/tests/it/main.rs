@@ -2,6 +2,7 @@
 
 mod clearing;
 mod granting;
+mod hostile;
 mod people;
 mod restarting;
 mod staff;

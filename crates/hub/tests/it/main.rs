@@ -5,6 +5,7 @@ mod cards;
 mod documents;
 mod durability;
 mod fixture;
+mod hostile;
 mod lies;
 mod limits;
 mod mailboxes;

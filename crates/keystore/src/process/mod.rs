@@ -135,4 +135,6 @@ const MAX_PASSPHRASE_FRAME_BYTES: usize = 4096;
 const SERVICE_SEED_BYTES: usize = 96;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
