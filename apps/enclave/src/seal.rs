@@ -73,9 +73,11 @@ pub(crate) fn seal(
         Review::GateSuffices => BTreeMap::new(),
         Review::EachHolder => review_copies(agreement, place, name, &document, random)?,
     };
-    let listed = shares
-        .iter()
-        .map(|(holder, share)| ReceiptShare { holder: holder.clone(), share: share.digest() });
+    let listed = shares.iter().map(|(holder, share)| ReceiptShare {
+        holder: holder.clone(),
+        share: share.digest(),
+        reviews: reviews.get(holder).into_iter().flatten().map(|c| c.sealed.digest()).collect(),
+    });
     let outcome = SealedOutcome {
         sealed: name,
         size_bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),

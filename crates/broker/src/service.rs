@@ -434,6 +434,7 @@ fn is_of_a_stranger(code: Code) -> bool {
             | Code::ReceiptSigner
             | Code::ReceiptMismatch
             | Code::ShareMismatch
+            | Code::ReviewCopyMismatch
             | Code::RunFailed
     )
 }

@@ -37,7 +37,7 @@ use cordon_crypto::{SealedBox, SigningKey, sha256};
 use cordon_protocol::agreement::Review;
 use cordon_protocol::decision::Verdict as Opinion;
 use cordon_protocol::entry::{Action, Actor, Decision};
-use cordon_protocol::release::{Assurance, Outcome, SealedOutcome};
+use cordon_protocol::release::{Assurance, Outcome, ReviewCopy, SealedOutcome};
 use cordon_protocol::{
     ClearanceContext, GrantContext, LogEntry, Receipt, Release, ReviewDecision, RunId, V1,
 };
@@ -128,20 +128,31 @@ pub struct ReleaseOrder<'a> {
     pub proof: &'a str,
 }
 
+/// What a run came to, for one broker.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// The guard's receipt.
+    pub receipt: &'a Envelope,
+    /// This broker's share of the result key.
+    pub share: Option<&'a SealedBox>,
+    /// The copies of its reviewers.
+    pub reviews: &'a [ReviewCopy],
+}
+
 impl Session<Received> {
-    /// Checks a receipt, and this broker's share of the result key, against the grant that this
-    /// broker made for the run.
+    /// Checks a receipt, and what came with it, against the grant that this broker made for the
+    /// run.
     ///
     /// # Errors
     /// If the receipt is not signed by the guard of that grant, does not match it, or names
-    /// another share.
+    /// another share or other copies.
     pub fn receive(
         agreement: &Recognized,
         granted: &GrantContext,
-        receipt: &Envelope,
-        share: Option<&SealedBox>,
+        delivery: Delivery<'_>,
         now: UnixSeconds,
     ) -> Result<Self, Box<Denial>> {
+        let Delivery { receipt, share, reviews } = delivery;
         let denied = |(code, reason)| {
             let deny = occasion(agreement, granted.run, receipt.payload_digest(), now);
             Box::new(deny.deny(Action::OutputRefused, code, vec![reason]))
@@ -161,6 +172,7 @@ impl Session<Received> {
         check_receipt(agreement, granted, receipt.value()).map_err(denied)?;
         let share = share.map(SealedBox::digest);
         check_share(agreement, receipt.value(), share).map_err(denied)?;
+        check_copies(agreement, receipt.value(), reviews).map_err(denied)?;
         Ok(Self { agreement: agreement.clone(), receipt, state: Received { share } })
     }
 
@@ -488,6 +500,37 @@ fn check_share(
         (Some(_), None) => mismatch("no share came with the receipt"),
         (None, _) => mismatch("the receipt names no share for this broker"),
     }
+}
+
+/// Every reviewer whom the agreement names for this holder has the copy that the receipt names: a
+/// carrier who leaves one out would make the output unreviewable for good.
+fn check_copies(
+    agreement: &Recognized,
+    receipt: &Receipt,
+    copies: &[ReviewCopy],
+) -> Result<(), (Code, String)> {
+    let named = match &receipt.outcome {
+        Outcome::Sealed(sealed) => {
+            let own = sealed.shares.iter().find(|share| share.holder == *agreement.party());
+            own.map_or(&[][..], |own| &own.reviews)
+        }
+        Outcome::Failed { .. } => &[],
+    };
+    let reviewers = match (&receipt.outcome, agreement.value().output.review) {
+        (Outcome::Sealed(_), Review::EachHolder) => &agreement.own_holder().reviewers[..],
+        (Outcome::Sealed(_), Review::GateSuffices) | (Outcome::Failed { .. }, _) => &[],
+    };
+    if named.len() != reviewers.len() {
+        let reason = format!("{} copies for {} reviewers", named.len(), reviewers.len());
+        return Err((Code::ReceiptMismatch, reason));
+    }
+    let expected = reviewers.iter().zip(named).map(|(r, copy)| (&r.party, &r.person, *copy));
+    let found = copies.iter().map(|copy| (&copy.party, &copy.person, copy.sealed.digest()));
+    if expected.eq(found) {
+        return Ok(());
+    }
+    let reason = format!("{} copies came, not those of the receipt", copies.len());
+    Err((Code::ReviewCopyMismatch, reason))
 }
 
 #[cfg(test)]

@@ -231,6 +231,9 @@ codes! {
     /// Another share.
     ShareMismatch, "share_mismatch",
         "The share of the result key is not the one that the receipt names.";
+    /// A copy is missing, or another.
+    ReviewCopyMismatch, "review_copy_mismatch",
+        "The reviewers' copies are not those that the receipt names.";
 }
 
 impl Code {

@@ -450,11 +450,14 @@ proptest! {
         let share = sealed_box("share");
         let (forged, again) = changed(receipt(&case), &key("guard"), &change);
         for share in [None, Some(&share)] {
+            let receive = |receipt| {
+                let delivery = clearance::Delivery { receipt, share, reviews: &[] };
+                clearance::Session::receive(&agreement, &granted, delivery, NOW)
+            };
             if let Some(forged) = &forged {
-                let denied = clearance::Session::receive(&agreement, &granted, forged, share, NOW);
-                is_sound(&denied.expect_err("nobody signed it"));
+                is_sound(&receive(forged).expect_err("nobody signed it"));
             }
-            match clearance::Session::receive(&agreement, &granted, &again, share, NOW) {
+            match receive(&again) {
                 Ok(session) => prop_assert_eq!(session.run(), granted.run),
                 Err(denied) => is_sound(&denied),
             }

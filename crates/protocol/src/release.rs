@@ -95,21 +95,24 @@ pub struct SealedOutcome {
     pub commitment: Sha256Digest,
     /// Commitment to the result key, which the joined shares must match.
     pub key_commitment: Sha256Digest,
-    /// Digest of each holder's sealed share, sorted by holder.
+    /// What each holder's broker gets, sorted by holder.
     pub shares: Vec<ReceiptShare>,
     /// The rules by which the gate judged, sorted. What they did stands in the result: before
     /// anybody has cleared it, not even a number of rows leaves.
     pub gates: Vec<String>,
 }
 
-/// A holder's share, by digest.
+/// What one holder's broker gets beside the receipt, by digest: who carries it can withhold it, and
+/// not part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReceiptShare {
     /// Whose.
     pub holder: PartyId,
-    /// Digest of the box.
+    /// Digest of the box with its share of the result key.
     pub share: Sha256Digest,
+    /// Digests of the boxes of its reviewers' copies, in the agreement's order.
+    pub reviews: Vec<Sha256Digest>,
 }
 
 /// One rule of a gate. Counts say how many cells it touched, never which.

@@ -250,6 +250,7 @@ impl Guard {
                 .map(|(holder, share)| ReceiptShare {
                     holder: holder.clone(),
                     share: share.digest(),
+                    reviews: copies_for(&reviews, holder).map(|c| c.sealed.digest()).collect(),
                 })
                 .collect(),
             gates: vec!["cell_size".into()],
@@ -312,13 +313,21 @@ impl Guard {
             run: self.run(),
             receipt: delivery.receipt.clone(),
             share: delivery.shares.get(party).cloned(),
-            reviews: delivery.reviews.clone(),
+            reviews: copies_for(&delivery.reviews, party).cloned().collect(),
         };
         match ask(world, party, message).await? {
             FromBroker::Received { .. } => Ok(()),
             other => bail!("expected an acknowledgement, found {other:?}"),
         }
     }
+}
+
+/// The copies of one holder's reviewers, who are its own people.
+fn copies_for<'a>(
+    copies: &'a [ReviewCopy],
+    holder: &'a PartyId,
+) -> impl Iterator<Item = &'a ReviewCopy> {
+    copies.iter().filter(move |copy| copy.party == *holder)
 }
 
 /// A nonce other than the one given: for lies.

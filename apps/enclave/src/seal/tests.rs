@@ -110,6 +110,10 @@ fn a_reviewer_gets_the_document_and_nobody_else_does() {
     let result: ResultDocument = from_canonical(&document, ResultDocument::MAX_BYTES).expect("one");
     assert_eq!(result.table.rows, passed().table.rows);
     assert!(sealed.reviews[&study.hospitals[1].party].is_empty());
+    // The receipt names what each broker must get.
+    let named: Vec<_> = sealed.outcome.shares.iter().map(|share| share.reviews.clone()).collect();
+    assert_eq!(named[0], [copy.sealed.digest()]);
+    assert!(named[1..].iter().all(Vec::is_empty));
 
     let (_, unreviewed) = seal_in(&testing::study()).expect("sealed");
     assert!(unreviewed.reviews.is_empty());

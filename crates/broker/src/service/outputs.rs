@@ -2,7 +2,9 @@
 
 use cordon_crypto::SealedBox;
 use cordon_crypto::dsse::{Envelope, Signed};
-use cordon_govern::clearance::{ClearanceFacts, Received, Recorded, ReviewOutcome, Session};
+use cordon_govern::clearance::{
+    ClearanceFacts, Delivery, Received, Recorded, ReviewOutcome, Session,
+};
 use cordon_govern::document::{DocumentError, check_review};
 use cordon_govern::{Code, Denial, Recognized};
 use cordon_hub::MailboxName;
@@ -38,7 +40,8 @@ impl Broker {
         let readers = self.store.readers();
         let record = runs::get(readers, run).await?.ok_or(ServiceError::NotFound("run"))?;
         let recognized = self.look_at(record.context.agreement).await?.recognized;
-        let received = Session::receive(&recognized, &record.context, receipt, share.as_ref(), now);
+        let delivery = Delivery { receipt, share: share.as_ref(), reviews: &reviews };
+        let received = Session::receive(&recognized, &record.context, delivery, now);
         let session = match received {
             Ok(session) => session,
             Err(denial) => return Err(self.refuse(*denial).await),
@@ -52,11 +55,7 @@ impl Broker {
             };
         }
         let entry = session.held_entry(now);
-        let held = outputs::Held {
-            receipt: session.receipt().clone(),
-            share,
-            reviews: own_copies(&recognized, reviews),
-        };
+        let held = outputs::Held { receipt: session.receipt().clone(), share, reviews };
         self.store
             .write(move |c| {
                 Box::pin(async move {
@@ -171,13 +170,13 @@ impl Broker {
         self.wait_for_witnesses(&looked.recognized).await;
         // Waiting takes time in which people act: what is decided by is looked at after it.
         let (now, looked) = (self.now(), self.look_at(record.context.agreement).await?);
-        let session = Session::<Received>::receive(
-            &looked.recognized,
-            &record.context,
-            held.receipt.envelope(),
-            held.share.as_ref(),
-            now,
-        );
+        let delivery = Delivery {
+            receipt: held.receipt.envelope(),
+            share: held.share.as_ref(),
+            reviews: &held.reviews,
+        };
+        let session =
+            Session::<Received>::receive(&looked.recognized, &record.context, delivery, now);
         let session = match session {
             Ok(session) => session,
             Err(denial) => return Err(self.refuse_output(run, *denial).await),
@@ -382,18 +381,4 @@ const AT_ONCE: usize = 16;
 
 fn is_a_holders_rule(code: Code) -> bool {
     matches!(code, Code::HolderRule | Code::PolicyError)
-}
-
-/// The review copies of this holder's own reviewers, one each; others are not ours to keep.
-fn own_copies(agreement: &Recognized, copies: Vec<ReviewCopy>) -> Vec<ReviewCopy> {
-    let reviewers = &agreement.own_holder().reviewers;
-    let mut kept: Vec<ReviewCopy> = Vec::with_capacity(reviewers.len());
-    for copy in copies {
-        let named = reviewers.iter().any(|r| r.party == copy.party && r.person == copy.person);
-        let twice = kept.iter().any(|k| k.party == copy.party && k.person == copy.person);
-        if named && !twice {
-            kept.push(copy);
-        }
-    }
-    kept
 }

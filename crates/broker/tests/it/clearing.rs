@@ -204,6 +204,16 @@ async fn receipts_and_shares_that_do_not_fit_are_refused() {
     swapped.shares.insert(party.clone(), theirs);
     assert_eq!(code(guard.hand_over(&world, party, &swapped).await), "share_mismatch");
 
+    // Without the copy of its reviewer.
+    let terms = Terms { review: Review::EachHolder, study: "other".to_owned(), ..Terms::default() };
+    let reviewed = world.agree(terms).await.unwrap();
+    let second = world.guard(&reviewed).unwrap();
+    let mut stripped = second.deliver(&second.attest(&world).await.unwrap()).unwrap();
+    let copies = std::mem::take(&mut stripped.reviews);
+    assert_eq!(code(second.hand_over(&world, party, &stripped).await), "review_copy_mismatch");
+    stripped.reviews = copies;
+    second.hand_over(&world, party, &stripped).await.unwrap();
+
     // A grant fewer.
     let fewer: BTreeMap<_, _> =
         grants.iter().skip(1).map(|(p, g)| (p.clone(), g.clone())).collect();

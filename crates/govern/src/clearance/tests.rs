@@ -1,7 +1,7 @@
 use cordon_crypto::SigningKey;
 use cordon_protocol::grant::GrantedDataset;
 use cordon_protocol::release::{
-    Assurance, ReceiptGrant, ReceiptInput, ReceiptShare, SealedOutcome,
+    Assurance, ReceiptGrant, ReceiptInput, ReceiptShare, ReviewCopy, SealedOutcome,
 };
 use cordon_types::{Milliseconds, Nonce};
 
@@ -51,7 +51,11 @@ fn receipt() -> Receipt {
         version: 3,
         manifest: if party == HOSPITALS[0] { signed_manifest().digest() } else { sha256(&[]) },
     };
-    let share = |party: &str| ReceiptShare { holder: name(party), share: share_of(party).digest() };
+    let share = |party: &str| ReceiptShare {
+        holder: name(party),
+        share: share_of(party).digest(),
+        reviews: vec![copy_of(party).sealed.digest()],
+    };
     Receipt {
         v: V1,
         run: granted.run,
@@ -78,6 +82,12 @@ fn share_of(party: &str) -> SealedBox {
     sealed_box(&format!("share of {party}"))
 }
 
+/// The copy for the one reviewer of a hospital.
+fn copy_of(party: &str) -> ReviewCopy {
+    let sealed = sealed_box(&format!("copy of {party}"));
+    ReviewCopy { party: name(party), person: name("rob"), sealed }
+}
+
 fn sealed(receipt: &mut Receipt) -> &mut SealedOutcome {
     match &mut receipt.outcome {
         Outcome::Sealed(sealed) => sealed,
@@ -92,8 +102,20 @@ fn receive_signed(
 ) -> Result<Session<Received>, Box<Denial>> {
     let mut receipt = receipt();
     change(&mut receipt);
-    let agreement = Case::valid().recognized();
-    Session::receive(&agreement, &granted(), &envelope(receipt, signer), share.as_ref(), NOW)
+    let copies = match receipt.outcome {
+        Outcome::Sealed(_) => vec![copy_of(HOSPITALS[0])],
+        Outcome::Failed { .. } => Vec::new(),
+    };
+    receive_all(&envelope(receipt, signer), share.as_ref(), &copies)
+}
+
+fn receive_all(
+    receipt: &Envelope,
+    share: Option<&SealedBox>,
+    reviews: &[ReviewCopy],
+) -> Result<Session<Received>, Box<Denial>> {
+    let delivery = Delivery { receipt, share, reviews };
+    Session::receive(&Case::valid().recognized(), &granted(), delivery, NOW)
 }
 
 fn receive(change: impl FnOnce(&mut Receipt)) -> Result<Session<Received>, Box<Denial>> {
@@ -194,10 +216,8 @@ fn a_held_output_is_recorded_by_its_receipt() {
 fn a_receipt_is_of_the_guard_that_got_the_grant() {
     let share = || Some(share_of(HOSPITALS[0]));
     denied(receive_signed(|_| {}, &key("another guard"), share()), Code::ReceiptSigner);
-    let agreement = Case::valid().recognized();
     let review = envelope(review_of(&received(), Opinion::Approve), &key("guard"));
-    let refused = Session::receive(&agreement, &granted(), &review, share().as_ref(), NOW);
-    denied(refused, Code::DocumentInvalid);
+    denied(receive_all(&review, share().as_ref(), &[]), Code::DocumentInvalid);
 }
 
 #[test]
@@ -228,8 +248,9 @@ fn a_grant_of_another_agreement_does_not_clear() {
     }] {
         let mut granted = granted();
         change(&mut granted);
-        let share = share_of(HOSPITALS[0]);
-        let refused = Session::receive(&agreement, &granted, &receipt, Some(&share), NOW);
+        let (share, copies) = (share_of(HOSPITALS[0]), [copy_of(HOSPITALS[0])]);
+        let delivery = Delivery { receipt: &receipt, share: Some(&share), reviews: &copies };
+        let refused = Session::receive(&agreement, &granted, delivery, NOW);
         denied(refused, Code::ReceiptMismatch);
     }
 }
@@ -245,6 +266,30 @@ fn the_share_is_the_one_that_the_receipt_names() {
     let failed = |r: &mut Receipt| r.outcome = Outcome::Failed { code: "deadline".to_owned() };
     denied(receive(failed), Code::ShareMismatch);
     assert!(receive_signed(failed, &guard, None).is_ok());
+}
+
+/// A carrier who leaves a copy out would make the output unreviewable.
+#[test]
+fn each_reviewer_has_the_copy_that_the_receipt_names_and_nobody_else_has_one() {
+    let (share, good) = (share_of(HOSPITALS[0]), envelope(receipt(), &key("guard")));
+    let own = || copy_of(HOSPITALS[0]);
+    let receive_with = |copies: &[ReviewCopy]| receive_all(&good, Some(&share), copies);
+    assert!(receive_with(&[own()]).is_ok());
+    let other_person = ReviewCopy { person: name("alex"), ..own() };
+    for copies in [
+        &[][..],
+        &[copy_of(HOSPITALS[1])],
+        &[own(), own()],
+        &[other_person],
+        &[ReviewCopy { sealed: sealed_box("another"), ..own() }],
+    ] {
+        denied(receive_with(copies), Code::ReviewCopyMismatch);
+    }
+    denied(receive(|r| sealed(r).shares[0].reviews.clear()), Code::ReceiptMismatch);
+    let mut failed = receipt();
+    failed.outcome = Outcome::Failed { code: "deadline".to_owned() };
+    let failed = envelope(failed, &key("guard"));
+    denied(receive_all(&failed, None, &[own()]), Code::ReviewCopyMismatch);
 }
 
 #[test]

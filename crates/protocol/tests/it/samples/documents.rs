@@ -407,7 +407,11 @@ pub fn sealed_outcome() -> Outcome {
         size_bytes: 2048,
         commitment: digest(0x72),
         key_commitment: digest(0x73),
-        shares: vec![ReceiptShare { holder: party(), share: sealed(Label::ShareBox, 4).digest() }],
+        shares: vec![ReceiptShare {
+            holder: party(),
+            share: sealed(Label::ShareBox, 4).digest(),
+            reviews: vec![sealed(Label::ReviewBox, 5).digest()],
+        }],
         gates: vec!["cell_size".into()],
     })
 }
