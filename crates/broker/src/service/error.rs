@@ -72,7 +72,9 @@ impl ServiceError {
     /// Whether somebody was refused, and the log does not tell of it yet.
     pub(super) fn is_unrecorded_refusal(&self) -> bool {
         match self {
-            Self::Malformed(_) | Self::Unsigned | Self::NotAllowed(_) | Self::NotFound(_) => true,
+            Self::Malformed(_) | Self::Unsigned | Self::NotAllowed(_) => true,
+            // Nobody was refused anything: the receipt of a run that got no keys comes here, too.
+            Self::NotFound(_) => false,
             Self::Conflict(conflict) => match conflict {
                 Conflict::NonceUsed
                 | Conflict::RunsSpent

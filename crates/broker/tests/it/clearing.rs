@@ -7,6 +7,7 @@ use cordon_crypto::dsse::Signed;
 use cordon_crypto::{AeadKey, Label, commitment, xor_join};
 use cordon_protocol::agreement::Review;
 use cordon_protocol::decision::Verdict;
+use cordon_protocol::entry::Action;
 use cordon_protocol::release::{Outcome, Receipt};
 use cordon_protocol::{Release, ReviewDecision, V1};
 use cordon_testkit::guard::{Delivery, Guard};
@@ -226,6 +227,16 @@ async fn receipts_and_shares_that_do_not_fit_are_refused() {
     guard.hand_over(&world, party, &good).await.unwrap();
     let second = guard.deliver(&grants).unwrap();
     assert_eq!(code(guard.hand_over(&world, party, &second).await), "exists");
+    // Of mail, too, the log says what was refused.
+    world
+        .until("the refusal is in the log", async || {
+            let refusals = world.broker(0).refusals().await?;
+            let newest = refusals.first().map(|newest| (newest.code.as_str(), newest.action));
+            Ok(newest == Some(("exists", Action::MessageRefused))
+                && refusals[0].run == Some(guard.run()))
+        })
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use cordon_broker::client::{ClientError, StaffClient};
 use cordon_crypto::SigningKey;
 use cordon_protocol::entry::{Action, Actor};
-use cordon_protocol::message::ToBroker;
 use cordon_protocol::party::Role;
-use cordon_testkit::guard::ask;
 use cordon_testkit::holder::Holder;
 use cordon_testkit::person::Person;
 use cordon_testkit::world::{Terms, World};
@@ -154,17 +152,6 @@ async fn refusals_outside_of_a_decision_are_in_the_log_too() {
     let entry = refused_as("key_process_refused").await;
     assert_eq!(entry.action, Action::PartyEnrolled);
     assert!(entry.reasons[0].starts_with("the key process refuses: "), "{entry:?}");
-
-    // Mail about what is not here.
-    let guard = world.guard(&agreement).unwrap();
-    let receipt = guard.request.envelope().clone();
-    let delivery =
-        ToBroker::Deliver { run: guard.run(), receipt, share: None, reviews: Vec::new() };
-    let refused = ask(&world, &holder.party, delivery).await.unwrap_err();
-    assert_eq!(refused.to_string(), "not_found");
-    let entry = refused_as("not_found").await;
-    assert_eq!((entry.action, entry.actor), (Action::MessageRefused, Actor::Unknown));
-    assert_eq!(entry.run, Some(guard.run()));
 }
 
 #[test]
