@@ -10,8 +10,9 @@ use std::path::Path;
 use std::str::FromStr;
 
 use futures_util::future::BoxFuture;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, SqliteConnection, SqlitePool};
+use sqlx::{Connection as _, SqlSafeStr as _, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::log::LogError;
@@ -102,6 +103,18 @@ pub enum Conflict {
     Exists,
 }
 
+/// The tables, in the order in which they came. sqlx's macro would do the same, and build SQLite a
+/// second time for itself.
+fn schema() -> Migrator {
+    let step = |version, name: &'static str, sql: &'static str| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(vec![
+        step(1, "log", include_str!("../migrations/0001_log.sql")),
+        step(2, "broker", include_str!("../migrations/0002_broker.sql")),
+    ])
+}
+
 type Operation<T> =
     dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send;
 
@@ -133,7 +146,7 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true);
         let mut connection = SqliteConnection::connect_with(&options).await?;
-        sqlx::migrate!().run(&mut connection).await?;
+        schema().run(&mut connection).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options.read_only(true).create_if_missing(false))
