@@ -17,7 +17,7 @@ pub fn run(arguments: &DemoArguments) -> Result<()> {
     // The whole workspace and not single packages: the features of shared dependencies, and so
     // their builds, are then the same as for the tests.
     step(
-        "building (the first time takes some 20 minutes)",
+        "building (the first time takes some 15 minutes)",
         &mut cargo(&["build", "--workspace", "--locked"]),
     )?;
     let cordon = target_directory().join("debug/cordon");
