@@ -89,6 +89,9 @@ mod rejection;
 mod roots;
 mod software;
 mod verify;
+mod x509;
+
+pub mod snp;
 
 #[cfg(test)]
 mod testing;

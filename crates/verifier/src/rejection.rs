@@ -150,6 +150,26 @@ codes! {
     BadSignature, "bad_signature", Chain,
         "The signature of the evidence does not verify.",
         "Collect the evidence again; if it stays so, somebody changes it on the way.";
+    /// A certificate that cannot be read, or is not of the form that its place demands.
+    CertificateInvalid, "certificate_invalid", Chain,
+        "A certificate of the evidence is not what its vendor issues.",
+        "Fetch the certificates of this machine again.";
+    /// Before or after the time that a certificate names.
+    CertificateTime, "certificate_time", Chain,
+        "A certificate of the evidence is not valid now.",
+        "Check the clocks, or fetch the certificates of this machine again.";
+    /// The report and its certificates are of different product lines.
+    WrongProduct, "wrong_product", Chain,
+        "The evidence and its certificates are of different processors.",
+        "Fetch the certificates of this machine again.";
+    /// The certificate is of another chip.
+    WrongChip, "wrong_chip", Chain,
+        "The certificate is of another chip than the evidence.",
+        "Fetch the certificate of this chip.";
+    /// The signing key stands for other firmware than the report.
+    TcbMismatch, "tcb_mismatch", Tcb,
+        "The signing key stands for other firmware versions than the evidence.",
+        "Fetch the certificate of the firmware versions that the evidence reports.";
     /// The report is about other runtime data.
     NotBound, "not_bound", Binding,
         "The TEE's report was made for other keys or another run.",

@@ -1,0 +1,192 @@
+//! Certificates, checked over the bytes that came.
+//!
+//! Vendors' certificates are few and of one form each. What is read here is what they have: RSA-PSS
+//! with SHA-384 by the vendor's authorities, and keys on P-384 or of 4,096 bits. Anything else is
+//! refused.
+
+use aws_lc_rs::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
+use cordon_types::UnixSeconds;
+use x509_cert::certificate::Certificate as Parsed;
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::{Decode as _, Encode as _, Reader as _, SliceReader};
+use x509_cert::name::Name;
+
+use crate::rejection::{Rejection, RejectionCode};
+
+/// Far larger than any certificate of a vendor.
+const MAX_CERTIFICATE_BYTES: usize = 8 * 1024;
+
+/// A certificate that can be read. Nothing in it is believed yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Certificate<'a> {
+    /// What is signed, as it came.
+    signed: &'a [u8],
+    parsed: Parsed,
+    /// What it is in the chain, for reasons: `vcek`.
+    role: &'static str,
+}
+
+impl<'a> Certificate<'a> {
+    /// Reads DER with nothing after it.
+    pub(crate) fn parse(der: &'a [u8], role: &'static str) -> Result<Self, Rejection> {
+        if der.len() > MAX_CERTIFICATE_BYTES {
+            let found = format_args!("{} bytes", der.len());
+            return Err(invalid(
+                role,
+                found,
+                format_args!("at most {MAX_CERTIFICATE_BYTES} bytes"),
+            ));
+        }
+        let wanted = "a DER certificate and nothing after it";
+        let parsed = Parsed::from_der(der).map_err(|error| invalid(role, error.kind(), wanted))?;
+        let signed = signed_part(der).map_err(|error| invalid(role, error.kind(), wanted))?;
+        if parsed.signature_algorithm() != parsed.tbs_certificate().signature() {
+            return Err(invalid(role, "two signature algorithms", "the same inside and outside"));
+        }
+        Ok(Self { signed, parsed, role })
+    }
+
+    pub(crate) const fn role(&self) -> &'static str {
+        self.role
+    }
+
+    pub(crate) fn subject(&self) -> &Name {
+        self.parsed.tbs_certificate().subject()
+    }
+
+    /// The subject's only common name, if it has exactly one that is text.
+    pub(crate) fn common_name(&self) -> Option<String> {
+        const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+        let name = self.subject();
+        let mut found = name.iter().filter(|part| part.oid == COMMON_NAME);
+        let (only, more) = (found.next()?, found.next());
+        let text = only.value.decode_as::<String>().ok();
+        text.filter(|_| more.is_none())
+    }
+
+    /// The key, as its algorithm encodes it.
+    pub(crate) fn key_of(&self, algorithm: &KeyKind) -> Result<&[u8], Rejection> {
+        let info = self.parsed.tbs_certificate().subject_public_key_info();
+        let curve = info.algorithm.parameters.as_ref();
+        let curve = curve.and_then(|value| value.decode_as::<ObjectIdentifier>().ok());
+        let fits = info.algorithm.oid == algorithm.algorithm && curve == algorithm.curve;
+        let bytes = info.subject_public_key.as_bytes();
+        match bytes.filter(|bytes| fits && algorithm.sizes.contains(&bytes.len())) {
+            Some(bytes) => Ok(bytes),
+            None => Err(invalid(self.role, info.algorithm.oid, algorithm.name)),
+        }
+    }
+
+    /// DER of the whole key, algorithm included: what is pinned.
+    pub(crate) fn key_info(&self) -> Result<Vec<u8>, Rejection> {
+        let info = self.parsed.tbs_certificate().subject_public_key_info();
+        info.to_der().map_err(|error| invalid(self.role, error.kind(), "a key"))
+    }
+
+    /// The contents of the extension with this name, if it stands there exactly once.
+    pub(crate) fn extension(&self, oid: ObjectIdentifier) -> Result<&[u8], Rejection> {
+        let all = self.parsed.tbs_certificate().extensions().map_or(&[][..], |all| all.as_slice());
+        let mut found = all.iter().filter(|extension| extension.extn_id == oid);
+        match (found.next(), found.next()) {
+            (Some(one), None) => Ok(one.extn_value.as_bytes()),
+            (None, _) => Err(invalid(self.role, format_args!("no extension {oid}"), "one")),
+            (Some(_), Some(_)) => Err(invalid(self.role, format_args!("{oid} twice"), "once")),
+        }
+    }
+
+    /// Names of all extensions, in their order.
+    pub(crate) fn extensions(&self) -> impl Iterator<Item = ObjectIdentifier> {
+        let all = self.parsed.tbs_certificate().extensions();
+        all.into_iter().flatten().map(|extension| extension.extn_id)
+    }
+
+    /// Whether it is valid at `now` (RFC 5280 §4.1.2.5: both ends included).
+    pub(crate) fn require_valid_at(&self, now: UnixSeconds) -> Result<(), Rejection> {
+        let validity = self.parsed.tbs_certificate().validity();
+        let from = validity.not_before.to_unix_duration().as_secs();
+        let to = validity.not_after.to_unix_duration().as_secs();
+        if (from..=to).contains(&now.get()) {
+            return Ok(());
+        }
+        let wanted = format_args!("a time from {from} to {to}");
+        Err(Rejection::new(RejectionCode::CertificateTime, self.role, now.get(), wanted))
+    }
+
+    /// Whether `issuer` signed it with RSA-PSS and SHA-384, and it says so.
+    pub(crate) fn require_issued_by(&self, issuer: &Certificate<'_>) -> Result<(), Rejection> {
+        if self.parsed.tbs_certificate().issuer() != issuer.subject() {
+            let found = self.parsed.tbs_certificate().issuer().to_string();
+            let wanted = issuer.subject().to_string();
+            return Err(Rejection::new(RejectionCode::UnknownRoot, self.role, found, wanted));
+        }
+        let algorithm = self.parsed.signature_algorithm();
+        let parameters = algorithm.parameters.as_ref().and_then(|value| value.to_der().ok());
+        let accepted = parameters.is_some_and(|der| PSS_SHA384.contains(&der.as_slice()));
+        if algorithm.oid != RSASSA_PSS || !accepted {
+            return Err(invalid(self.role, algorithm.oid, "RSA-PSS, SHA-384, salt of 48 bytes"));
+        }
+        let key = UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, issuer.key_of(&RSA_4096)?);
+        let signature = self.parsed.signature().as_bytes().unwrap_or_default();
+        key.verify(self.signed, signature).map_err(|_| {
+            let wanted = format_args!("one by `{}`", issuer.role);
+            let found = "a signature that does not verify";
+            Rejection::new(RejectionCode::BadSignature, self.role, found, wanted)
+        })
+    }
+}
+
+/// One kind of public key.
+pub(crate) struct KeyKind {
+    algorithm: ObjectIdentifier,
+    curve: Option<ObjectIdentifier>,
+    /// Bytes of its encoding.
+    sizes: std::ops::RangeInclusive<usize>,
+    name: &'static str,
+}
+
+/// RFC 8017 §A.1.1: modulus and exponent.
+pub(crate) const RSA_4096: KeyKind = KeyKind {
+    algorithm: ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1"),
+    curve: None,
+    sizes: 524..=528,
+    name: "an RSA key of 4096 bits",
+};
+
+/// RFC 5480 §2.2: an uncompressed point.
+pub(crate) const P_384: KeyKind = KeyKind {
+    algorithm: ObjectIdentifier::new_unwrap("1.2.840.10045.2.1"),
+    curve: Some(ObjectIdentifier::new_unwrap("1.3.132.0.34")),
+    sizes: 97..=97,
+    name: "a key on P-384",
+};
+
+const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
+
+/// RSASSA-PSS-params (RFC 8017 §A.2.3) with SHA-384, MGF1 with SHA-384, a salt of 48 bytes. The
+/// trailer field is the default, and some issuers spell it out.
+const PSS_SHA384: [&[u8]; 2] = [
+    b"\x30\x34\xa0\x0f\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\
+      \xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08\
+      \x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\
+      \xa2\x03\x02\x01\x30",
+    b"\x30\x39\xa0\x0f\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\
+      \xa1\x1c\x30\x1a\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x08\
+      \x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\
+      \xa2\x03\x02\x01\x30\xa3\x03\x02\x01\x01",
+];
+
+/// The first part of the outer sequence, with its header.
+fn signed_part(der: &[u8]) -> x509_cert::der::Result<&[u8]> {
+    let mut outer = SliceReader::new(der)?;
+    let header = x509_cert::der::Header::decode(&mut outer)?;
+    let inside = outer.read_slice(header.length())?;
+    SliceReader::new(inside)?.tlv_bytes()
+}
+
+fn invalid(
+    role: &'static str,
+    found: impl std::fmt::Display,
+    wanted: impl std::fmt::Display,
+) -> Rejection {
+    Rejection::new(RejectionCode::CertificateInvalid, role, found, wanted)
+}

@@ -1,0 +1,5 @@
+//! Genuine evidence, read from the packages that ship it, at its own date.
+#![expect(clippy::disallowed_methods, reason = "tests read vectors")]
+
+mod snp;
+mod vectors;
