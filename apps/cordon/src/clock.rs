@@ -16,6 +16,25 @@ pub fn rfc3339(moment: UnixSeconds) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// The moment that [`rfc3339`] writes so.
+pub fn parse_rfc3339(text: &str) -> Result<UnixSeconds, String> {
+    let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<u64>().ok();
+    let parsed = || {
+        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+        let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+        // The days of whole months since March of the year 0, the same count backwards.
+        let (year, month) =
+            if month < 3 { (year.checked_sub(1)?, month + 9) } else { (year, month - 3) };
+        let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day;
+        let days = days.checked_sub(DAYS_FROM_MARCH_0000 + 1)?;
+        Some(UnixSeconds::new(days * DAY + hour * 3600 + minute * 60 + second))
+    };
+    // What is written back otherwise was no moment, or another spelling of one.
+    parsed().filter(|moment| rfc3339(*moment) == text).ok_or_else(|| {
+        format!("`{text}` is no moment in UTC: expected the form 2026-01-31T08:05:00Z")
+    })
+}
+
 /// Year, month and day of the Gregorian calendar: 400 years have 146,097 days, and a year that
 /// begins in March has its leap day at the end.
 fn civil(days_since_1970: u64) -> (u64, u64, u64) {
@@ -47,6 +66,27 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00Z"),
         ] {
             assert_eq!(rfc3339(UnixSeconds::new(seconds)), text);
+            assert_eq!(parse_rfc3339(text), Ok(UnixSeconds::new(seconds)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_moment_is_refused() {
+        for text in [
+            "",
+            "2026-01-31",
+            "2026-02-30T00:00:00Z",
+            "2026-01-31T24:00:00Z",
+            "2026-01-31T08:05:60Z",
+            "2026-01-31 08:05:00Z",
+            "2026-01-31T08:05:00+01:00",
+            "2026-01-31T08:05:00z",
+            "+026-01-31T08:05:00Z",
+            "1969-12-31T23:59:59Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-10T00:00:00Z",
+        ] {
+            assert!(parse_rfc3339(text).is_err(), "{text}");
         }
     }
 }

@@ -5,6 +5,7 @@
 mod audit;
 mod broker;
 mod dataset;
+mod evidence;
 mod host;
 mod hub;
 mod init;
@@ -85,6 +86,9 @@ enum Command {
     /// Start and watch runs, review and open their outputs.
     #[command(subcommand, after_help = run::EXAMPLE)]
     Run(run::Command),
+    /// Look at the evidence of a TEE.
+    #[command(subcommand, after_help = evidence::EXAMPLE)]
+    Evidence(evidence::Command),
     /// Verify logs and proofs without trusting anybody.
     #[command(subcommand, after_help = audit::EXAMPLE)]
     Audit(audit::Command),
@@ -116,6 +120,7 @@ fn dispatch(command: Command, output: Output) -> Outcome {
         Command::Synth(arguments) => synth::run(&arguments, output),
         Command::View(command) => view::run(command, output),
         Command::Dataset(command) => dataset::run(command, output),
+        Command::Evidence(command) => evidence::run(command, output),
         Command::Study(command) => study::run(command, output),
         Command::Run(command) => run::run(command, output),
         Command::Audit(command) => audit::run(command, output),

@@ -154,6 +154,10 @@ codes! {
     CertificateInvalid, "certificate_invalid", Chain,
         "A certificate of the evidence is not what its vendor issues.",
         "Fetch the certificates of this machine again.";
+    /// What is needed to verify is not in hand.
+    CollateralMissing, "collateral_missing", Chain,
+        "What is needed to verify the evidence is not in hand.",
+        "Fetch the certificates of this machine.";
     /// Before or after the time that a certificate names.
     CertificateTime, "certificate_time", Chain,
         "A certificate of the evidence is not valid now.",

@@ -4,11 +4,13 @@
 //! with SHA-384 by the vendor's authorities, and keys on P-384 or of 4,096 bits. Anything else is
 //! refused.
 
+use std::time::Duration;
+
 use aws_lc_rs::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
 use cordon_types::UnixSeconds;
 use x509_cert::certificate::Certificate as Parsed;
 use x509_cert::der::asn1::ObjectIdentifier;
-use x509_cert::der::{Decode as _, Encode as _, Reader as _, SliceReader};
+use x509_cert::der::{DateTime, Decode as _, Encode as _, Reader as _, SliceReader};
 use x509_cert::name::Name;
 
 use crate::rejection::{Rejection, RejectionCode};
@@ -103,13 +105,15 @@ impl<'a> Certificate<'a> {
     /// Whether it is valid at `now` (RFC 5280 §4.1.2.5: both ends included).
     pub(crate) fn require_valid_at(&self, now: UnixSeconds) -> Result<(), Rejection> {
         let validity = self.parsed.tbs_certificate().validity();
-        let from = validity.not_before.to_unix_duration().as_secs();
-        let to = validity.not_after.to_unix_duration().as_secs();
-        if (from..=to).contains(&now.get()) {
+        let (from, to) = (validity.not_before, validity.not_after);
+        let seconds = from.to_unix_duration().as_secs()..=to.to_unix_duration().as_secs();
+        if seconds.contains(&now.get()) {
             return Ok(());
         }
-        let wanted = format_args!("a time from {from} to {to}");
-        Err(Rejection::new(RejectionCode::CertificateTime, self.role, now.get(), wanted))
+        let shown = DateTime::from_unix_duration(Duration::from_secs(now.get()));
+        let shown = shown.map_or_else(|_| now.get().to_string(), |moment| moment.to_string());
+        let wanted = format_args!("{} to {}", from.to_date_time(), to.to_date_time());
+        Err(Rejection::new(RejectionCode::CertificateTime, self.role, shown, wanted))
     }
 
     /// Whether `issuer` signed it with RSA-PSS and SHA-384, and it says so.

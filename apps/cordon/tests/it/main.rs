@@ -4,6 +4,7 @@
 
 mod canary;
 mod demo;
+mod evidence;
 mod kills;
 mod place;
 mod programs;

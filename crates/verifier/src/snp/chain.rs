@@ -32,7 +32,33 @@ pub struct ChipKey {
     hardware_id: Vec<u8>,
 }
 
-impl Chain<'_> {
+impl<'a> Chain<'a> {
+    /// Finds the three among certificates that came in any order, by their names. Names prove
+    /// nothing: [`Chain::verify`] does.
+    ///
+    /// # Errors
+    /// If one is missing, or cannot be read, or stands there twice.
+    pub fn of(certificates: &'a [Vec<u8>]) -> Result<Self, Rejection> {
+        let mut named = Vec::with_capacity(certificates.len());
+        for der in certificates {
+            let name = Certificate::parse(der, "collateral")?.common_name().unwrap_or_default();
+            named.push((name, der.as_slice()));
+        }
+        let only = |role: &'static str, is_it: &dyn Fn(&str) -> bool| {
+            let mut found = named.iter().filter(|(name, _)| is_it(name));
+            match (found.next(), found.next()) {
+                (Some((_, der)), None) => Ok(*der),
+                (None, _) => Err(missing(role, "none")),
+                (Some(_), Some(_)) => Err(missing(role, "more than one")),
+            }
+        };
+        Ok(Self {
+            ark: only("ark", &|name| name.starts_with("ARK-"))?,
+            ask: only("ask", &|name| name.starts_with("SEV-") && name != CHIP_NAME)?,
+            vcek: only("vcek", &|name| name == CHIP_NAME)?,
+        })
+    }
+
     /// Follows the chain to the pinned root of its product line at `now`.
     ///
     /// # Errors
@@ -50,7 +76,7 @@ impl Chain<'_> {
         ark.require_issued_by(&ark)?;
         require_name(&ask, &format!("SEV-{}", product(generation)))?;
         ask.require_issued_by(&ark)?;
-        require_name(&vcek, "SEV-VCEK")?;
+        require_name(&vcek, CHIP_NAME)?;
         vcek.require_issued_by(&ask)?;
 
         require_only_known(&vcek, generation)?;
@@ -108,6 +134,13 @@ impl ChipKey {
     }
 }
 
+/// The name of the certificate of every chip.
+const CHIP_NAME: &str = "SEV-VCEK";
+
+fn missing(role: &'static str, found: &str) -> Rejection {
+    Rejection::new(RejectionCode::CollateralMissing, role, found, "one certificate")
+}
+
 /// The product line whose root this is.
 fn pinned(ark: &Certificate<'_>) -> Result<Generation, Rejection> {
     let digest = sha256(&[&ark.key_info()?]);
@@ -118,7 +151,7 @@ fn pinned(ark: &Certificate<'_>) -> Result<Generation, Rejection> {
     })
 }
 
-fn product(generation: Generation) -> &'static str {
+pub(super) fn product(generation: Generation) -> &'static str {
     match generation {
         Generation::Milan => "Milan",
         Generation::Genoa => "Genoa",
@@ -191,7 +224,7 @@ fn tcb(vcek: &Certificate<'_>, generation: Generation) -> Result<RawTcb, Rejecti
 }
 
 /// Last arc of the extension, and place in the eight bytes of a report.
-const fn layout(generation: Generation) -> &'static [(u32, usize)] {
+pub(super) const fn layout(generation: Generation) -> &'static [(u32, usize)] {
     match generation {
         // Boot loader, TEE, SNP firmware, microcode.
         Generation::Milan | Generation::Genoa => &[(1, 0), (2, 1), (3, 6), (8, 7)],

@@ -1,7 +1,7 @@
 //! Reports and certificates of AMD, as the crate `sev` ships them.
 
 use cordon_types::{UnixSeconds, hex};
-use cordon_verifier::snp::{Chain, ChipKey, Generation, Report, SigningKey};
+use cordon_verifier::snp::{Chain, ChipKey, Generation, Report, SigningKey, examine};
 use cordon_verifier::{Rejection, RejectionCode};
 
 use crate::vectors::{crate_file, pem};
@@ -76,6 +76,30 @@ fn a_chain_holds_between_its_dates_only() {
         }
     }
     assert_eq!(Certificates::of("turin").key().generation(), Generation::Turin);
+}
+
+#[test]
+fn certificates_are_found_in_any_order_and_must_all_be_there() {
+    let Certificates { ark, ask, vcek } = Certificates::of("milan");
+    let bytes = milan_report();
+    let examined = |certificates: &[Vec<u8>]| examine(&bytes, certificates, NOW);
+    let claims = examined(&[vcek.clone(), ark.clone(), ask.clone()]).expect("genuine").claims();
+    assert_eq!(
+        (claims.product, claims.firmware.as_str(), claims.debug),
+        ("Milan", "1.52.4", false)
+    );
+    assert_eq!(claims.reported_tcb["microcode"], 115);
+    for (certificates, field) in [
+        (vec![ark.clone(), ask.clone()], "vcek"),
+        (vec![ark.clone(), vcek.clone()], "ask"),
+        (vec![ask.clone(), vcek.clone()], "ark"),
+        (vec![ark.clone(), ask.clone(), vcek.clone(), vcek.clone()], "vcek"),
+        (Vec::new(), "ark"),
+    ] {
+        let rejection = refused(examined(&certificates), RejectionCode::CollateralMissing);
+        assert_eq!(rejection.field, field);
+    }
+    refused(examined(&[b"no certificate".to_vec()]), RejectionCode::CertificateInvalid);
 }
 
 #[test]
