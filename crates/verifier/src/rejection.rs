@@ -1,5 +1,6 @@
 //! Why evidence is refused: for machines, for people, and what to do about it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use cordon_types::LogSafe;
@@ -24,7 +25,7 @@ pub struct Rejection {
     /// One public sentence without details.
     pub sentence: &'static str,
     /// What to do about it.
-    pub remedy: &'static str,
+    pub remedy: Cow<'static, str>,
 }
 
 impl Rejection {
@@ -41,8 +42,14 @@ impl Rejection {
             found: shortened(found.to_string()),
             wanted: shortened(wanted.to_string()),
             sentence: code.sentence(),
-            remedy: code.remedy(),
+            remedy: Cow::Borrowed(code.remedy()),
         }
+    }
+
+    /// A remedy for this very case: "TDX module SVN is 6, needs 11: update the TDX module".
+    pub(crate) fn with_remedy(mut self, remedy: impl fmt::Display) -> Self {
+        self.remedy = Cow::Owned(shortened(remedy.to_string()));
+        self
     }
 }
 
@@ -206,6 +213,102 @@ codes! {
     TeeNotAccepted, "tee_not_accepted", Policy,
         "The agreement does not name this kind of TEE.",
         "Run the guard on a platform that the agreement names.";
+    /// Collateral that cannot be read, or that its issuer did not sign.
+    CollateralInvalid, "collateral_invalid", Chain,
+        "The collateral of the evidence is not what its vendor issues.",
+        "Fetch the collateral again.";
+    /// The enclave that signs for others is not the vendor's, or not in the state that the vendor names.
+    QuotingEnclaveRefused, "quoting_enclave_refused", Chain,
+        "The enclave that vouches for the evidence is not the vendor's.",
+        "Repair the platform's quoting service, and collect the evidence again.";
+    /// The attestation key is not of the kind that can be believed.
+    AttestationKeyUnfit, "attestation_key_unfit", Chain,
+        "The attestation key could sign what its TPM has not seen.",
+        "Make an attestation key that is restricted, fixed to its TPM, and made there.";
+    /// The attestation key is not the one that hardware or enrolment vouches for.
+    AttestationKeyUnknown, "attestation_key_unknown", Chain,
+        "Nothing vouches for the attestation key.",
+        "Enrol the machine's attestation key, or collect the evidence on the machine that it names.";
+    /// A key in the chain was revoked by its issuer.
+    CertificateRevoked, "certificate_revoked", Revocation,
+        "A key of the evidence was revoked by its vendor.",
+        "Do not use this machine; ask its vendor.";
+    /// Collateral before or after the time that it names, or without an end.
+    CollateralTime, "collateral_time", Revocation,
+        "The vendor's collateral is not valid now.",
+        "Check the clocks, and fetch the collateral again.";
+    /// Older collateral than was seen before.
+    CollateralRollback, "collateral_rollback", Revocation,
+        "The vendor's collateral is older than what this broker has seen.",
+        "Fetch the collateral again; if it stays so, somebody withholds the newer.";
+    /// The chip is on the relying party's own deny list, or not on its allow list.
+    ChipRefused, "chip_refused", Revocation,
+        "This machine is not one that the data holder accepts.",
+        "Run the guard on another machine, or have the security officer accept this one.";
+    /// Below the floor.
+    TcbTooOld, "tcb_too_old", Tcb,
+        "The platform's firmware or microcode is older than the data holder accepts.",
+        "Update the platform's firmware.";
+    /// The vendor knows no such state, or one older than all that it lists.
+    TcbUnknown, "tcb_unknown", Tcb,
+        "The vendor lists no level of security that the platform reaches.",
+        "Update the platform's firmware.";
+    /// The vendor gives the platform's state a name that is not accepted.
+    TcbStatusRefused, "tcb_status_refused", Tcb,
+        "The vendor says that the platform needs an update or another configuration.",
+        "Update or configure the platform as the vendor's advisories say.";
+    /// A security advisory that is not accepted concerns the platform.
+    AdvisoryRefused, "advisory_refused", Tcb,
+        "A security advisory that the data holder does not accept concerns the platform.",
+        "Update the platform as the advisory says.";
+    /// Firmware that can still be rolled back.
+    TcbProvisional, "tcb_provisional", Tcb,
+        "The platform runs firmware that is not committed, or less than is committed.",
+        "Commit the firmware, and restart the platform.";
+    /// A debugger may look inside.
+    DebugEnabled, "debug_enabled", Policy,
+        "The evidence is of a TEE that the host can look into.",
+        "Start the guard without debugging.";
+    /// It may be moved to another machine.
+    MigrationEnabled, "migration_enabled", Policy,
+        "The TEE may be moved to a machine that nobody has verified.",
+        "Start the guard without migration.";
+    /// Asked from a level that does not hold the guard.
+    PrivilegeRefused, "privilege_refused", Policy,
+        "The evidence was asked for from a privilege level that is not accepted.",
+        "Start the guard at the accepted privilege level.";
+    /// A feature of the platform is on, or off, against the policy.
+    ConfigurationRefused, "configuration_refused", Policy,
+        "The platform is configured in a way that the data holder does not accept.",
+        "Configure the platform as the data holder's policy says.";
+    /// The evidence says itself that it is too old.
+    TooOld, "evidence_too_old", Freshness,
+        "The evidence is older than is accepted.",
+        "Collect the evidence again; check the clocks.";
+    /// A counter of the platform went back.
+    CounterWentBack, "counter_went_back", Freshness,
+        "The platform's counters went back: it is an old state, or another machine.",
+        "Collect the evidence again on the machine that was enrolled.";
+    /// It answers nobody's challenge.
+    Unbound, "unbound", Freshness,
+        "The evidence answers no challenge.",
+        "Collect the evidence for a nonce of this broker.";
+    /// The log of events does not lead to the measured values.
+    EventLogMismatch, "event_log_mismatch", Identity,
+        "The log of what was started does not lead to what was measured.",
+        "Collect evidence and event log again on the same machine.";
+    /// Signed by somebody else than the policy names.
+    WrongSigner, "wrong_signer", Identity,
+        "The guard was signed by somebody whom the data holder does not accept.",
+        "Run the released guard.";
+    /// An older version than is accepted.
+    GuardTooOld, "guard_too_old", Identity,
+        "The guard is older than the data holder accepts.",
+        "Run a newer release of the guard.";
+    /// Launched with other configuration than agreed.
+    WrongLaunchData, "wrong_launch_data", Identity,
+        "The guard was launched with other configuration than the data holder accepts.",
+        "Launch the guard with the released configuration.";
     /// The measurement is not among the reference values.
     WrongMeasurement, "wrong_measurement", Identity,
         "The guard is not a program that was approved.",
