@@ -49,6 +49,7 @@ use cordon_protocol::entry::{Action, Actor, Decision};
 use cordon_protocol::evidence::{Evidence, TeeKind};
 use cordon_protocol::grant::{GrantedDataset, KeyName};
 use cordon_protocol::party::Profile;
+use cordon_protocol::platform::PlatformPolicy;
 use cordon_protocol::release::Assurance;
 use cordon_protocol::{Grant, GrantContext, LogEntry, Manifest, RunId, RunRequest, V1};
 use cordon_tlog::{Proven, verify_proof};
@@ -114,8 +115,10 @@ pub struct Recorded {
 pub struct Trust<'a> {
     /// The roots of this broker.
     pub roots: &'a TrustRoots,
+    /// What its security officer accepts of platforms.
+    pub platform: Option<&'a PlatformPolicy>,
     /// Collateral that this broker has.
-    pub collateral: &'a Collateral<'a>,
+    pub collateral: &'a Collateral,
 }
 
 /// What the broker's records say.
@@ -270,7 +273,8 @@ impl Session<Challenged> {
             Profile::Production => AppraisalPolicy::production(),
             Profile::Development => AppraisalPolicy::dangerous_development(),
         };
-        let reference = ReferenceValues::from_platform(&agreement.platform);
+        let appraisal = appraisal.with_platform(trust.platform);
+        let reference = ReferenceValues::of(&agreement.platform, trust.platform);
         let result = verify(evidence, trust.collateral, trust.roots, now, &expected)
             .and_then(|verified| appraise(&verified, &reference, &appraisal, now))
             .map_err(|rejection| denied(Code::Evidence(rejection.code), rejection.to_string()))?;

@@ -434,7 +434,7 @@ proptest! {
         parts.extend(serde_json::from_slice(&apply(&change, &whole)).ok());
         let (roots, collateral) = (roots(), Collateral::none());
         for part in parts {
-            let trust = Trust { roots: &roots, collateral: &collateral };
+            let trust = Trust { roots: &roots, platform: None, collateral: &collateral };
             match open().appraise(&part, trust, NOW) {
                 // Another spelling of the same envelope; what it binds is unchanged.
                 Ok(_) => prop_assert_eq!(&part.runtime_data, &valid.runtime_data),

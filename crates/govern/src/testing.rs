@@ -254,6 +254,7 @@ fn agreement() -> Agreement {
         platform: Platform {
             tees: vec![TeeKind::Software],
             measurements: vec![measurement()],
+            releases: Vec::new(),
             sandbox: SandboxLevel::Namespaces,
         },
         output: OutputPolicy {

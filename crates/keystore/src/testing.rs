@@ -351,6 +351,7 @@ pub(crate) fn agreement(own: &PublicParts) -> Agreement {
         platform: Platform {
             tees: vec![TeeKind::Software],
             measurements: Vec::new(),
+            releases: Vec::new(),
             sandbox: SandboxLevel::Seccomp,
         },
         output: OutputPolicy {

@@ -18,6 +18,7 @@ use crate::V1;
 use crate::evidence::{SandboxLevel, TeeKind};
 use crate::grant::KeyName;
 use crate::party::{Profile, Role};
+use crate::platform::ReleaseRule;
 use crate::run::ParameterValue;
 
 /// An agreement, signed by its requester.
@@ -213,6 +214,9 @@ pub struct Platform {
     pub tees: Vec<TeeKind>,
     /// Accepted measurements of the guard, lower-case hex, sorted.
     pub measurements: Vec<String>,
+    /// Accepted releases of the guard, sorted: each holder's reference values say what they
+    /// measure as.
+    pub releases: Vec<ReleaseRule>,
     /// The weakest confinement of the worker that is acceptable.
     pub sandbox: SandboxLevel,
 }

@@ -14,13 +14,41 @@ use crate::run::RunId;
 pub enum TeeKind {
     /// The development TEE: a measuring launcher, no confidentiality.
     Software,
+    /// AMD SEV-SNP: the guard is the guest.
+    SevSnp,
+    /// Intel TDX: the guard is the trust domain.
+    Tdx,
+    /// Intel SGX: the guard is the enclave.
+    Sgx,
+    /// AWS Nitro Enclaves.
+    Nitro,
+    /// A confidential VM of Azure on SEV-SNP, whose evidence is of its virtual TPM.
+    AzureSnp,
+    /// Likewise, on TDX.
+    AzureTdx,
+    /// A TPM 2.0: what was started is measured; memory is not encrypted.
+    Tpm,
+}
+
+impl TeeKind {
+    /// Its name in documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Software => "software",
+            Self::SevSnp => "sev_snp",
+            Self::Tdx => "tdx",
+            Self::Sgx => "sgx",
+            Self::Nitro => "nitro",
+            Self::AzureSnp => "azure_snp",
+            Self::AzureTdx => "azure_tdx",
+            Self::Tpm => "tpm",
+        }
+    }
 }
 
 impl std::fmt::Display for TeeKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Software => "software",
-        })
+        f.write_str(self.as_str())
     }
 }
 

@@ -247,6 +247,9 @@ impl Document for ResultDocument {
 pub enum Assurance {
     /// A software TEE: development only, not confidential.
     None,
+    /// A TPM measured what was started, and the brokers verified it; the operator of the machine
+    /// can read memory.
+    MeasuredBoot,
     /// A hardware TEE, whose evidence the brokers verified.
     Hardware,
 }
@@ -256,6 +259,22 @@ impl Assurance {
     pub const fn of(tee: TeeKind) -> Self {
         match tee {
             TeeKind::Software => Self::None,
+            TeeKind::Tpm => Self::MeasuredBoot,
+            TeeKind::SevSnp
+            | TeeKind::Tdx
+            | TeeKind::Sgx
+            | TeeKind::Nitro
+            | TeeKind::AzureSnp
+            | TeeKind::AzureTdx => Self::Hardware,
+        }
+    }
+
+    /// Its name in documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::MeasuredBoot => "measured_boot",
+            Self::Hardware => "hardware",
         }
     }
 }

@@ -1,66 +1,137 @@
 //! Whether what evidence proves is good enough.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cordon_crypto::canonical::{CanonicalError, to_canonical};
 use cordon_crypto::{RecipientKey, VerifyingKey, sha256};
 use cordon_protocol::agreement::Platform;
 use cordon_protocol::evidence::{RuntimeData, TeeKind};
 use cordon_protocol::party::Profile;
+use cordon_protocol::platform::{PlatformPolicy, Reference};
 use cordon_protocol::release::Assurance;
 use cordon_types::{Sha256Digest, UnixSeconds};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::collateral::Used;
 use crate::ear::{self, Claim, Tier};
 use crate::rejection::{Rejection, RejectionCode};
-use crate::verify::Verified;
+use crate::snp;
+use crate::verify::{Genuine, PlatformClaims, Verified};
+use crate::x509::shown;
 
-/// What a guard may be: kinds of TEE with the measurements that are accepted there.
+/// What a guard may be: what is accepted on each kind of TEE.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct ReferenceValues(BTreeSet<(TeeKind, String)>);
+pub struct ReferenceValues {
+    exact: BTreeMap<(TeeKind, String), Named>,
+    sgx_signers: Vec<(SgxSigner, Named)>,
+}
+
+/// What a reference value stands for: a release, or a measurement that was agreed as such.
+type Named = Option<String>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SgxSigner {
+    mrsigner: String,
+    product_id: u16,
+    minimum_svn: u16,
+}
 
 impl ReferenceValues {
     /// Collects pairs of kind and lower-case hex measurement.
     pub fn new(values: impl IntoIterator<Item = (TeeKind, String)>) -> Self {
-        Self(values.into_iter().collect())
+        let exact = values.into_iter().map(|value| (value, None)).collect();
+        Self { exact, sgx_signers: Vec::new() }
     }
 
-    /// The platforms and measurements of an agreement: every measurement on every kind of TEE
-    /// that it names. Measurements of different kinds have different lengths or meanings, so
-    /// none is taken for another's.
-    pub fn from_platform(platform: &Platform) -> Self {
-        let pairs = platform.tees.iter().flat_map(|tee| {
-            platform.measurements.iter().map(|measurement| (*tee, measurement.clone()))
+    /// What an agreement accepts: its measurements on every kind of TEE that it names, and what
+    /// the holder's own document says that the agreed releases measure as. Measurements of
+    /// different kinds have different lengths or meanings, so none is taken for another's.
+    pub fn of(agreed: &Platform, holder: Option<&PlatformPolicy>) -> Self {
+        let pairs = agreed.tees.iter().flat_map(|tee| {
+            agreed.measurements.iter().map(|measurement| (*tee, measurement.clone()))
         });
-        Self(pairs.collect())
+        let mut values = Self::new(pairs);
+        let releases = holder.map_or(&[][..], |holder| &holder.releases);
+        for release in releases {
+            if agreed.releases.iter().any(|rule| rule.accepts(release)) {
+                let name = format!("{} {}", release.product, release.version);
+                for reference in &release.measurements {
+                    values.add(reference, &agreed.tees, &name);
+                }
+            }
+        }
+        // A holder can refuse what all have agreed on.
+        if let Some(holder) = holder {
+            let denied = &holder.denied_measurements;
+            values.exact.retain(|(_, measurement), _| !denied.contains(measurement));
+            values.sgx_signers.retain(|(signer, _)| !denied.contains(&signer.mrsigner));
+        }
+        values
     }
 
-    fn kinds(&self) -> impl Iterator<Item = TeeKind> {
-        self.0.iter().map(|(tee, _)| *tee)
+    fn add(&mut self, reference: &Reference, agreed: &[TeeKind], name: &str) {
+        match reference {
+            Reference::Exact { tee, measurement } if agreed.contains(tee) => {
+                let value = (*tee, measurement.clone());
+                self.exact.entry(value).or_insert_with(|| Some(name.to_owned()));
+            }
+            Reference::SgxSigner { mrsigner, product_id, minimum_svn }
+                if agreed.contains(&TeeKind::Sgx) =>
+            {
+                let (mrsigner, product_id) = (mrsigner.clone(), *product_id);
+                let signer = SgxSigner { mrsigner, product_id, minimum_svn: *minimum_svn };
+                self.sgx_signers.push((signer, Some(name.to_owned())));
+            }
+            Reference::Exact { .. } | Reference::SgxSigner { .. } => {}
+        }
     }
 
-    fn measurements(&self, tee: TeeKind) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(move |(kind, _)| *kind == tee).map(|(_, value)| value.as_str())
+    fn kinds(&self) -> BTreeSet<TeeKind> {
+        let signers = self.sgx_signers.iter().map(|_| TeeKind::Sgx);
+        self.exact.keys().map(|(tee, _)| *tee).chain(signers).collect()
+    }
+
+    /// The release that the evidence is of, or why it is of none.
+    fn require(&self, tee: TeeKind, genuine: &Genuine) -> Result<&Named, Rejection> {
+        let kinds = self.kinds();
+        if !kinds.contains(&tee) {
+            let wanted = kinds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            return Err(Rejection::new(RejectionCode::TeeNotAccepted, "tee", tee, wanted));
+        }
+        let measurement = genuine.measurement.as_str();
+        if let Some(name) = self.exact.get(&(tee, measurement.to_owned())) {
+            return Ok(name);
+        }
+        let wanted = self.exact.keys().filter(|(kind, _)| *kind == tee);
+        let wanted = wanted.map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(" or ");
+        let (code, field) = (RejectionCode::WrongMeasurement, "measurement");
+        Err(Rejection::new(code, field, measurement, wanted))
     }
 }
 
 /// What the relying party insists on beyond reference values.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AppraisalPolicy {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppraisalPolicy<'a> {
     profile: Profile,
+    platform: Option<&'a PlatformPolicy>,
     valid_seconds: u64,
 }
 
-impl AppraisalPolicy {
+impl<'a> AppraisalPolicy<'a> {
     /// Hardware must stand behind the evidence.
     pub const fn production() -> Self {
-        Self { profile: Profile::Production, valid_seconds: VALID_SECONDS }
+        Self { profile: Profile::Production, platform: None, valid_seconds: VALID_SECONDS }
     }
 
     /// Tolerates the software TEE, with a warning in every result.
     pub const fn dangerous_development() -> Self {
-        Self { profile: Profile::Development, valid_seconds: VALID_SECONDS }
+        Self { profile: Profile::Development, platform: None, valid_seconds: VALID_SECONDS }
+    }
+
+    /// With what the security officer says of hardware. Without it, no hardware is accepted.
+    pub const fn with_platform(self, platform: Option<&'a PlatformPolicy>) -> Self {
+        Self { platform, ..self }
     }
 
     /// Its name, as in results.
@@ -68,6 +139,21 @@ impl AppraisalPolicy {
         match self.profile {
             Profile::Production => "cordon/appraisal/production/v1",
             Profile::Development => "cordon/appraisal/development/v1",
+        }
+    }
+
+    /// Whether the platform is one that the security officer accepts.
+    fn require_platform(&self, tee: TeeKind, claims: &PlatformClaims) -> Result<(), Rejection> {
+        let missing = || {
+            let (code, found) = (RejectionCode::PlatformPolicyMissing, "none");
+            Rejection::new(code, "platform_policy", found, format_args!("one that covers `{tee}`"))
+        };
+        match claims {
+            PlatformClaims::Software => Ok(()),
+            PlatformClaims::Snp(claims) => {
+                let policy = self.platform.and_then(|policy| policy.amd.as_ref());
+                snp::appraise(claims, policy.ok_or_else(missing)?)
+            }
         }
     }
 }
@@ -90,6 +176,7 @@ pub struct AttestationResult {
     verified: Verified,
     status: Tier,
     reasons: Vec<Reason>,
+    notices: Vec<String>,
     ear: Map<String, Value>,
     // INVARIANT: the canonical form of `ear`, and its SHA-256.
     canonical: Vec<u8>,
@@ -103,7 +190,7 @@ pub struct AttestationResult {
 pub fn appraise(
     verified: &Verified,
     reference: &ReferenceValues,
-    policy: &AppraisalPolicy,
+    policy: &AppraisalPolicy<'_>,
     now: UnixSeconds,
 ) -> Result<AttestationResult, Rejection> {
     let genuine = verified.genuine();
@@ -125,10 +212,16 @@ pub fn appraise(
     // Hardware and memory (AR4SI: 32 is "known to be unsafe", and never better for software).
     match (genuine.assurance, policy.profile) {
         (Assurance::Hardware, Profile::Production | Profile::Development) => {
-            let sentence = "hardware evidence leads to a pinned vendor root".to_owned();
+            let sentence = "hardware evidence leads to a trusted vendor root".to_owned();
             judge(Claim::Hardware, AFFIRMING, Tier::Affirming, sentence);
-            let sentence = "the hardware encrypts the guard's memory".to_owned();
+            let sentence = "the hardware keeps the guard's memory from its host".to_owned();
             judge(Claim::RuntimeOpaque, AFFIRMING, Tier::Affirming, sentence);
+        }
+        (Assurance::MeasuredBoot, Profile::Development) => {
+            let sentence = "a TPM measured what was started".to_owned();
+            judge(Claim::Hardware, AFFIRMING, Tier::Affirming, sentence);
+            let sentence = "the machine's operator can read the guard's memory".to_owned();
+            judge(Claim::RuntimeOpaque, WARNING, Tier::Warning, sentence);
         }
         (Assurance::None, Profile::Development) => {
             let sentence = "a software TEE: no hardware vouches for the guard".to_owned();
@@ -136,23 +229,27 @@ pub fn appraise(
             let sentence = "the machine's operator can read the guard's memory".to_owned();
             judge(Claim::RuntimeOpaque, WARNING, Tier::Warning, sentence);
         }
-        (Assurance::None, Profile::Production) => {
-            return Err(Rejection::new(
-                RejectionCode::SoftwareTeeRefused,
-                "tee",
-                verified.tee(),
-                "a hardware TEE",
-            ));
+        (Assurance::None | Assurance::MeasuredBoot, Profile::Production) => {
+            let code = match genuine.assurance {
+                Assurance::MeasuredBoot => RejectionCode::TeeNotAccepted,
+                Assurance::None | Assurance::Hardware => RejectionCode::SoftwareTeeRefused,
+            };
+            return Err(Rejection::new(code, "tee", verified.tee(), "a hardware TEE"));
         }
     }
 
-    // Configuration: kind of TEE, confinement of the worker.
+    // Executables: the measurement. It comes before the platform's state, so that a guard that
+    // nobody approved hears of that first.
     let tee = verified.tee();
-    if !reference.kinds().any(|kind| kind == tee) {
-        let wanted: BTreeSet<_> = reference.kinds().map(|kind| kind.to_string()).collect();
-        let wanted = Vec::from_iter(wanted).join(", ");
-        return Err(Rejection::new(RejectionCode::TeeNotAccepted, "tee", tee, wanted));
-    }
+    let release = reference.require(tee, genuine)?;
+    let sentence = match release {
+        Some(name) => format!("the guard is `{name}`, by this holder's reference values"),
+        None => "the guard's measurement is a reference value".to_owned(),
+    };
+    judge(Claim::Executables, EXECUTABLES_APPROVED, Tier::Affirming, sentence);
+
+    // Configuration: versions, features, confinement of the worker.
+    policy.require_platform(tee, &genuine.platform)?;
     judge(
         Claim::Configuration,
         AFFIRMING,
@@ -160,26 +257,14 @@ pub fn appraise(
         format!("kind `{tee}` is accepted, the worker's confinement suffices"),
     );
 
-    // Executables: the measurement.
-    let measurement = genuine.measurement.as_str();
-    if !reference.measurements(tee).any(|accepted| accepted == measurement) {
-        let wanted = reference.measurements(tee).collect::<Vec<_>>().join(" or ");
-        let field = "measurement";
-        return Err(Rejection::new(RejectionCode::WrongMeasurement, field, measurement, wanted));
-    }
-    judge(
-        Claim::Executables,
-        EXECUTABLES_APPROVED,
-        Tier::Affirming,
-        "the guard's measurement is a reference value".to_owned(),
-    );
-
     let status = reasons.iter().map(|reason| reason.tier).max().unwrap_or(Tier::Warning);
     let expires = now.plus_seconds(policy.valid_seconds);
-    let ear = ear::claims(verified, &vector, status, policy.id(), now, expires);
+    let notices = notices(&genuine.used, now);
+    let ear = ear::claims(verified, &vector, status, policy.id(), &notices, (now, expires));
     let canonical = to_canonical(&ear).map_err(not_canonical)?;
     let digest = sha256(&[&canonical]);
-    Ok(AttestationResult { verified: verified.clone(), status, reasons, ear, canonical, digest })
+    let verified = verified.clone();
+    Ok(AttestationResult { verified, status, reasons, notices, ear, canonical, digest })
 }
 
 impl AttestationResult {
@@ -191,6 +276,16 @@ impl AttestationResult {
     /// What was looked at, and how it came out.
     pub fn reasons(&self) -> &[Reason] {
         &self.reasons
+    }
+
+    /// What will soon refuse this machine, with dates.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    /// Collateral that it rests on.
+    pub const fn used(&self) -> &Used {
+        &self.verified.genuine().used
     }
 
     /// Signs the guard's heartbeats and receipt.
@@ -244,6 +339,15 @@ impl AttestationResult {
     }
 }
 
+/// Dates before which somebody must act.
+fn notices(used: &Used, now: UnixSeconds) -> Vec<String> {
+    let ends = used.expires.filter(|ends| *ends < now.plus_seconds(NOTICE_SECONDS));
+    let words = |ends| {
+        format!("this machine will be refused from {}: fetch its collateral before", shown(ends))
+    };
+    ends.map(words).into_iter().collect()
+}
+
 /// The claims hold text, booleans and small integers only; still, no panic.
 fn not_canonical(error: CanonicalError) -> Rejection {
     Rejection::new(RejectionCode::Malformed, "ear", error, "claims in canonical form")
@@ -255,6 +359,9 @@ const AFFIRMING: i8 = 2;
 /// All that was launched is approved; nothing is said of what might be loaded later.
 const EXECUTABLES_APPROVED: i8 = 2;
 const WARNING: i8 = 32;
+
+/// A week for people to act.
+const NOTICE_SECONDS: u64 = 7 * 86_400;
 
 /// A result serves one grant, at once; what comes later is the lease's matter.
 const VALID_SECONDS: u64 = 300;

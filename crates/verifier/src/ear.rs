@@ -1,7 +1,5 @@
 //! The attestation result as EAR claims (draft-ietf-rats-ear-04, JSON serialisation).
 
-use cordon_protocol::evidence::TeeKind;
-use cordon_protocol::release::Assurance;
 use cordon_types::UnixSeconds;
 use serde_json::{Map, Value, json};
 
@@ -59,18 +57,24 @@ pub(crate) fn claims(
     vector: &[(Claim, i8)],
     status: Tier,
     policy: &str,
-    issued: UnixSeconds,
-    expires: UnixSeconds,
+    notices: &[String],
+    (issued, expires): (UnixSeconds, UnixSeconds),
 ) -> Map<String, Value> {
     let runtime = verified.runtime_data();
+    let used = &verified.genuine().used;
+    let items: Map<_, _> =
+        used.items.iter().map(|(key, digest)| (key.to_string(), json!(digest))).collect();
     let vector: Map<_, _> =
         vector.iter().map(|(claim, value)| (claim.as_str().to_owned(), json!(value))).collect();
     let submod = json!({
         "ear_status": status.as_str(),
         "ear_trustworthiness_vector": vector,
         "ear_appraisal_policy_ids": [policy],
-        "cordon.tee-kind": kind(verified.tee()),
-        "cordon.assurance": assurance(verified.genuine().assurance),
+        "cordon.tee-kind": verified.tee().as_str(),
+        "cordon.assurance": verified.genuine().assurance.as_str(),
+        "cordon.platform": verified.genuine().platform,
+        "cordon.collateral": { "items": items, "earliest-expiry": used.expires },
+        "cordon.notices": notices,
         "cordon.measurement.launch": verified.genuine().measurement,
         "cordon.evidence-hash": verified.evidence_digest(),
         "cordon.bound-key": {
@@ -99,18 +103,5 @@ pub(crate) fn claims(
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             Map::new()
         }
-    }
-}
-
-const fn kind(tee: TeeKind) -> &'static str {
-    match tee {
-        TeeKind::Software => "software",
-    }
-}
-
-const fn assurance(assurance: Assurance) -> &'static str {
-    match assurance {
-        Assurance::None => "none",
-        Assurance::Hardware => "hardware",
     }
 }

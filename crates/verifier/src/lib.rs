@@ -84,6 +84,7 @@
 #![forbid(unsafe_code)]
 
 mod appraise;
+mod collateral;
 mod ear;
 mod rejection;
 mod roots;
@@ -97,10 +98,11 @@ pub mod snp;
 mod testing;
 
 pub use appraise::{AppraisalPolicy, AttestationResult, Reason, ReferenceValues, appraise};
+pub use collateral::{Collateral, CollateralKey, Used};
 pub use cordon_protocol::release::Assurance;
 pub use ear::{EAR_PROFILE, Tier};
 pub use rejection::{Rejection, RejectionCode, Stage};
-pub use roots::{SoftwareRoot, TrustRoots};
+pub use roots::{SoftwareRoot, TrustRoots, VendorRoots};
 pub use verify::{
-    Collateral, EvidenceVerifier, Expected, Genuine, ReportData, VERIFIERS, Verified, verify,
+    EvidenceVerifier, Expected, Genuine, PlatformClaims, ReportData, VERIFIERS, Verified, verify,
 };

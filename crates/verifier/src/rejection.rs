@@ -209,6 +209,10 @@ codes! {
     SandboxTooWeak, "sandbox_too_weak", Policy,
         "The worker would be confined less than the agreement demands.",
         "Use a host whose kernel grants the agreed confinement.";
+    /// Nobody has said which platforms are good enough.
+    PlatformPolicyMissing, "platform_policy_missing", Policy,
+        "The data holder has not said which platforms it accepts.",
+        "Have the security officer sign a platform policy.";
     /// The policy does not take this kind of TEE.
     TeeNotAccepted, "tee_not_accepted", Policy,
         "The agreement does not name this kind of TEE.",

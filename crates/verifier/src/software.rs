@@ -8,9 +8,10 @@ use cordon_protocol::evidence::{Evidence, SoftwareReport, TeeKind};
 use cordon_protocol::release::Assurance;
 use cordon_types::{UnixSeconds, hex};
 
+use crate::collateral::{Collateral, Used};
 use crate::rejection::{Rejection, RejectionCode};
 use crate::roots::TrustRoots;
-use crate::verify::{Collateral, EvidenceVerifier, Genuine, ReportData};
+use crate::verify::{EvidenceVerifier, Genuine, PlatformClaims, ReportData};
 
 /// The software TEE, for development.
 pub(crate) struct SoftwareVerifier;
@@ -23,7 +24,7 @@ impl EvidenceVerifier for SoftwareVerifier {
     fn verify(
         &self,
         evidence: &Evidence,
-        _collateral: &Collateral<'_>,
+        _collateral: &Collateral,
         roots: &TrustRoots,
         _now: UnixSeconds,
         report_data: &ReportData,
@@ -57,7 +58,12 @@ impl EvidenceVerifier for SoftwareVerifier {
             let wanted = "64 lower-case hex digits";
             return Err(malformed("report.measurement", report.measurement, wanted));
         }
-        Ok(Genuine { measurement: report.measurement, assurance: Assurance::None })
+        Ok(Genuine {
+            measurement: report.measurement,
+            assurance: Assurance::None,
+            platform: PlatformClaims::Software,
+            used: Used::default(),
+        })
     }
 }
 

@@ -8,9 +8,10 @@ use cordon_protocol::evidence::{
 use cordon_protocol::{RunId, V1};
 use cordon_types::{Nonce, PartyId, Secret, UnixSeconds};
 
+use crate::collateral::Collateral;
 use crate::rejection::{Rejection, RejectionCode};
 use crate::roots::TrustRoots;
-use crate::verify::{Collateral, Expected, Verified, verify};
+use crate::verify::{Expected, Verified, verify};
 
 pub(crate) const NOW: UnixSeconds = UnixSeconds::new(1_700_000_000);
 

@@ -10,8 +10,10 @@ use cordon_protocol::release::Assurance;
 use cordon_types::{Nonce, PartyId, Sha256Digest, UnixSeconds};
 use subtle::ConstantTimeEq;
 
+use crate::collateral::{Collateral, Used};
 use crate::rejection::{Rejection, RejectionCode};
 use crate::roots::TrustRoots;
+use crate::snp::{self, SnpVerifier};
 use crate::software::SoftwareVerifier;
 
 /// What the relying party knows by itself and the evidence must say (DESIGN invariant 5). All of
@@ -34,18 +36,6 @@ pub struct Expected<'a> {
     pub weakest_sandbox: SandboxLevel,
 }
 
-/// Endorsements and revocations from the relying party's own store, checked against the roots
-/// before use. The software TEE has none; each hardware TEE adds its own kind.
-#[derive(Clone, Copy, Debug)]
-pub struct Collateral<'a>(std::marker::PhantomData<&'a [u8]>);
-
-impl Collateral<'_> {
-    /// No collateral in hand. Hardware evidence cannot be appraised with it.
-    pub const fn none() -> Self {
-        Self(std::marker::PhantomData)
-    }
-}
-
 /// Evidence that is genuine, fresh and bound to what was expected. Only [`verify`] makes one.
 #[derive(Clone, Debug)]
 pub struct Verified {
@@ -64,6 +54,20 @@ pub struct Genuine {
     pub measurement: String,
     /// What stands behind it.
     pub assurance: Assurance,
+    /// All that the platform says of itself.
+    pub platform: PlatformClaims,
+    /// What was used to check it.
+    pub used: Used,
+}
+
+/// What each kind of platform says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlatformClaims {
+    /// Nothing: a software TEE.
+    Software,
+    /// A report of SEV-SNP.
+    Snp(Box<snp::Claims>),
 }
 
 /// The 64 bytes that the TEE's report must hold, compared in constant time and in full length.
@@ -103,7 +107,7 @@ pub trait EvidenceVerifier: Sync {
     fn verify(
         &self,
         evidence: &Evidence,
-        collateral: &Collateral<'_>,
+        collateral: &Collateral,
         roots: &TrustRoots,
         now: UnixSeconds,
         report_data: &ReportData,
@@ -111,7 +115,7 @@ pub trait EvidenceVerifier: Sync {
 }
 
 /// Every kind of TEE that this version reads.
-pub const VERIFIERS: &[&dyn EvidenceVerifier] = &[&SoftwareVerifier];
+pub const VERIFIERS: &[&dyn EvidenceVerifier] = &[&SoftwareVerifier, &SnpVerifier];
 
 /// Verifies evidence.
 ///
@@ -121,7 +125,7 @@ pub const VERIFIERS: &[&dyn EvidenceVerifier] = &[&SoftwareVerifier];
 /// The first check that fails, in the order of the steps below.
 pub fn verify(
     evidence: &Evidence,
-    collateral: &Collateral<'_>,
+    collateral: &Collateral,
     roots: &TrustRoots,
     now: UnixSeconds,
     expected: &Expected<'_>,

@@ -340,6 +340,7 @@ impl World {
             platform: Platform {
                 tees: vec![TeeKind::Software],
                 measurements: vec![cordon_softtee::measurement_of(GUARD)],
+                releases: Vec::new(),
                 sandbox: SandboxLevel::Seccomp,
             },
             output: OutputPolicy {

@@ -5,6 +5,7 @@
 //! again, and sees exactly one check fail.
 #![forbid(unsafe_code)]
 
+pub mod amd;
 pub mod der;
 pub mod genuine;
 pub mod pki;

@@ -2,12 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use cordon_types::{UnixSeconds, hex};
-use cordon_verifier::{Rejection, snp};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
+use cordon_verifier::{Collateral, Rejection, TrustRoots, snp};
 use serde_json::json;
 
 use crate::clock::{now, parse_rfc3339, rfc3339};
@@ -60,11 +58,12 @@ pub fn run(command: Command, output: Output) -> Outcome {
     let EvidenceKind::Snp = arguments.kind;
     let at = arguments.at.unwrap_or_else(now);
     let evidence = files::read(&arguments.evidence)?;
-    let mut certificates = Vec::new();
+    let mut collateral = Collateral::none();
     for path in &arguments.collateral {
-        certificates.extend(read_certificates(path)?);
+        collateral.add(&files::read(path)?).map_err(rejected)?;
     }
-    let examined = snp::examine(&evidence, &certificates, at).map_err(rejected)?;
+    let roots = TrustRoots::production();
+    let examined = snp::examine(&evidence, &collateral, &roots, at).map_err(rejected)?;
     let claims = examined.claims();
     let is_bound = match &arguments.report_data {
         None => false,
@@ -81,7 +80,10 @@ pub fn run(command: Command, output: Output) -> Outcome {
         }
     };
     // What was not looked at is said: no key is ever released for evidence that is marked so.
-    let mut not_checked = vec!["revocation_not_checked"];
+    let mut not_checked = Vec::new();
+    if !examined.is_revocation_checked() {
+        not_checked.push("revocation_not_checked");
+    }
     if !is_bound {
         not_checked.push("unbound");
     }
@@ -109,16 +111,4 @@ fn rejected(rejection: Rejection) -> Failure {
     let words =
         format!("{code}: {sentence} At `{field}`: found {found}, wanted {wanted}. {remedy}");
     Failure::verification(anyhow::Error::msg(words))
-}
-
-/// Certificates of one file: PEM, or one in DER.
-fn read_certificates(path: &std::path::Path) -> Result<Vec<Vec<u8>>> {
-    let bytes = files::read(path)?;
-    if !bytes.starts_with(b"-----BEGIN") {
-        return Ok(vec![bytes]);
-    }
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let found = found.with_context(|| format!("`{}` is no PEM file", path.display()))?;
-    ensure!(!found.is_empty(), "`{}` holds no certificate", path.display());
-    Ok(found.iter().map(|certificate| certificate.to_vec()).collect())
 }

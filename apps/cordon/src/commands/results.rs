@@ -15,6 +15,7 @@ pub fn text(document: &ResultDocument) -> String {
     }
     match document.assurance {
         Assurance::None => format!("{rows}\n{NOT_CONFIDENTIAL}"),
+        Assurance::MeasuredBoot => format!("{rows}\n{MEASURED_ONLY}"),
         Assurance::Hardware => rows.to_string(),
     }
 }
@@ -52,6 +53,8 @@ pub fn shown(cell: &Cell) -> String {
         Cell::Suppressed => "withheld".to_owned(),
     }
 }
+
+const MEASURED_ONLY: &str = "A TPM measured what ran; the machine's operator could read memory.";
 
 const NOT_CONFIDENTIAL: &str =
     "computed in the software TEE: the operator of that machine could read everything";

@@ -193,6 +193,7 @@ pub fn propose(
         platform: Platform {
             tees: vec![TeeKind::Software],
             measurements,
+            releases: Vec::new(),
             sandbox: SandboxLevel::Namespaces,
         },
         output: OutputPolicy {

@@ -106,13 +106,23 @@ fn write_platform(out: &mut String, agreement: &Agreement) -> fmt::Result {
     let platform = &agreement.platform;
     writeln!(out, "\nWhere it runs")?;
     for tee in &platform.tees {
-        match tee {
-            TeeKind::Software => line(
-                out,
-                "tee",
-                "software: FOR DEVELOPMENT ONLY, the operator of the machine can read everything",
-            )?,
-        }
+        let words = match tee {
+            TeeKind::Software => {
+                "software: FOR DEVELOPMENT ONLY, the operator of the machine can read everything"
+            }
+            TeeKind::SevSnp => "AMD SEV-SNP: memory is encrypted against the machine's operator",
+            TeeKind::Tdx => "Intel TDX: memory is encrypted against the machine's operator",
+            TeeKind::Sgx => "Intel SGX: memory is encrypted against the machine's operator",
+            TeeKind::Nitro => "AWS Nitro Enclaves: AWS's hypervisor keeps the operator out",
+            TeeKind::AzureSnp => {
+                "Azure on AMD SEV-SNP: memory is encrypted; Azure's firmware is inside"
+            }
+            TeeKind::AzureTdx => {
+                "Azure on Intel TDX: memory is encrypted; Azure's firmware is inside"
+            }
+            TeeKind::Tpm => "TPM: what was started is measured; the operator can read memory",
+        };
+        line(out, "tee", words)?;
     }
     for measurement in &platform.measurements {
         line(out, "guard", measurement)?;

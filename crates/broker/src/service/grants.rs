@@ -103,7 +103,8 @@ impl Broker {
             }
         };
         let collateral = Collateral::none();
-        let trust = Trust { roots: &self.appraising.roots, collateral: &collateral };
+        let trust =
+            Trust { roots: &self.appraising.roots, platform: None, collateral: &collateral };
         let session = match session.appraise(evidence, trust, now) {
             Ok(session) => session,
             Err(denial) => return Err(self.refuse(*denial).await),

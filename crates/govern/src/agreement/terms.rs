@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 
 use cordon_protocol::Agreement;
 use cordon_protocol::agreement::Gate;
-use cordon_protocol::evidence::TeeKind;
 use cordon_protocol::message::MAX_REVIEW_BYTES;
 use cordon_protocol::party::Profile;
+use cordon_protocol::release::Assurance;
 
 use super::{AgreementError, ascending, count};
 use crate::Code;
@@ -35,6 +35,7 @@ pub const MAX_VALID_SECONDS: u64 = 5 * 366 * 86_400;
 
 const MAX_MEASUREMENTS: usize = 32;
 const MAX_TEES: usize = 8;
+const MAX_PRODUCT_BYTES: usize = 64;
 const MAX_ROUNDING: u32 = 1_000;
 
 pub(super) fn check(agreement: &Agreement) -> Result<(), AgreementError> {
@@ -49,15 +50,33 @@ fn check_platform(agreement: &Agreement) -> Result<(), AgreementError> {
     let platform = &agreement.platform;
     count("platform.tees", platform.tees.len(), 1..=MAX_TEES)?;
     ascending("platform.tees", &platform.tees)?;
-    if agreement.profile == Profile::Production && platform.tees.contains(&TeeKind::Software) {
+    // A TPM alone keeps nothing from the machine's operator.
+    let mut weak = platform.tees.iter().filter(|tee| Assurance::of(**tee) != Assurance::Hardware);
+    if agreement.profile == Profile::Production
+        && let Some(weak) = weak.next()
+    {
         return Err(AgreementError::new(
             Code::AgreementSoftwareTee,
             "platform.tees",
             "hardware only, in profile `production`",
-            "`software`",
+            format_args!("`{weak}`"),
         ));
     }
-    count("platform.measurements", platform.measurements.len(), 1..=MAX_MEASUREMENTS)?;
+    let named = platform.measurements.len() + platform.releases.len();
+    count("platform.measurements and releases", named, 1..=MAX_MEASUREMENTS)?;
+    ascending("platform.releases", &platform.releases)?;
+    let is_product = |text: &String| {
+        let is_plain = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        (1..=MAX_PRODUCT_BYTES).contains(&text.len()) && text.bytes().all(is_plain)
+    };
+    if !platform.releases.iter().all(|rule| is_product(&rule.product)) {
+        return Err(AgreementError::new(
+            Code::AgreementPlatform,
+            "platform.releases",
+            "products of 1 to 64 characters: a to z, 0 to 9, `-`",
+            "another text",
+        ));
+    }
     ascending("platform.measurements", &platform.measurements)?;
     let is_measurement = |text: &String| {
         let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');

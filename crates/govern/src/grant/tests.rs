@@ -40,7 +40,7 @@ fn appraise_with(
     let session = challenged();
     let mut runtime = runtime_data(&Case::valid(), session.run(), session.nonce());
     change(&mut runtime);
-    let trust = Trust { roots: &roots(), collateral: &Collateral::none() };
+    let trust = Trust { roots: &roots(), platform: None, collateral: &Collateral::none() };
     session.appraise(&evidence(&runtime), trust, now)
 }
 
@@ -163,7 +163,7 @@ fn evidence_that_another_root_vouches_for_is_refused() {
     let session = challenged();
     let runtime = runtime_data(&Case::valid(), session.run(), session.nonce());
     let roots = TrustRoots::dangerous_development(key("another root").verifying_key());
-    let trust = Trust { roots: &roots, collateral: &Collateral::none() };
+    let trust = Trust { roots: &roots, platform: None, collateral: &Collateral::none() };
     let denial = session.appraise(&evidence(&runtime), trust, NOW).unwrap_err();
     assert!(matches!(denial.code(), Code::Evidence(_)), "{denial:?}");
 }

@@ -112,10 +112,7 @@ impl Question {
         facts: &GrantFacts,
     ) -> Self {
         let mut question = Self::new("grant", ("Guard", key), agreement);
-        let assurance = match guard.assurance {
-            Assurance::None => "none",
-            Assurance::Hardware => "hardware",
-        };
+        let assurance = guard.assurance.as_str();
         question.add(
             "principal",
             [

@@ -120,6 +120,7 @@ pub fn agreement() -> Agreement {
         platform: Platform {
             tees: vec![TeeKind::Software],
             measurements: Vec::new(),
+            releases: Vec::new(),
             sandbox: SandboxLevel::Seccomp,
         },
         output: OutputPolicy {

@@ -30,7 +30,7 @@ pub fn listed() -> String {
             ApprovalGiven ApprovalRejected StudyStopped EvidenceAppraised GrantIssued GrantRefused
             LeaseRevoked OutputHeld OutputReviewed OutputCleared OutputRefused BudgetCharged
             KeyChanged ConfigChanged MessageRefused),
-        every!(Assurance: None Hardware),
+        every!(Assurance: None MeasuredBoot Hardware),
         every!(ColumnType: Boolean Int32 Int64 Float64 Decimal Date Timestamp Text),
         every!(Decision: Permit Deny),
         every!(FailureCode: BadJob QueryInvalid QueryForbidden ShapeRefused ColumnNotAgreed
@@ -44,7 +44,7 @@ pub fn listed() -> String {
             Administrator),
         every!(SandboxLevel: Seccomp Namespaces NamespacesLandlock),
         every!(Stage: Planning Challenging Attesting Running Checking Sealing),
-        every!(TeeKind: Software),
+        every!(TeeKind: Software SevSnp Tdx Sgx Nitro AzureSnp AzureTdx Tpm),
         every!(Verdict: Approve Reject),
         every!(ZeroPolicy: Show Suppress),
     ]

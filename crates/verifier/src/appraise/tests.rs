@@ -8,11 +8,15 @@ use crate::rejection::RejectionCode as Code;
 use crate::testing::{Case, NOW, measurement};
 
 fn reference() -> ReferenceValues {
-    ReferenceValues::from_platform(&Platform {
-        tees: vec![TeeKind::Software],
-        measurements: vec!["00".repeat(32), measurement()],
-        sandbox: SandboxLevel::Namespaces,
-    })
+    ReferenceValues::of(
+        &Platform {
+            tees: vec![TeeKind::Software],
+            measurements: vec!["00".repeat(32), measurement()],
+            releases: Vec::new(),
+            sandbox: SandboxLevel::Namespaces,
+        },
+        None,
+    )
 }
 
 fn verified() -> Verified {
@@ -58,9 +62,17 @@ fn the_ear_is_as_written_here() {
         "box":"sha256:bb4ce870113dc866909cc20bb80054c0b811cd3d20ad40ee0e60d9e256188509",
         "signing":"ed25519:7UkoxijRwsbq6QM4kFmVYSlZJzpcY/k2NsFGFKyHN9E="
         },
+        "cordon.collateral":{
+        "earliest-expiry":null,
+        "items":{
+
+        }
+        },
         "cordon.engine":"sha256:ed9f6f25068608efd412958da4dfc19328ca3511251fa6d5f9c42baf230e32f8",
         "cordon.evidence-hash":"sha256:beadcf1f9098da166f5f0d0f81d290f507995419bd88b41df4e7dcd26b82b10e",
         "cordon.measurement.launch":"abababababababababababababababababababababababababababababababab",
+        "cordon.notices":[],
+        "cordon.platform":"software",
         "cordon.run":"sha256:acba25512100f80b56fc3ccd14c65be55d94800cda77585c5f41a887e398f9be",
         "cordon.sandbox":"namespaces",
         "cordon.tee-kind":"software",

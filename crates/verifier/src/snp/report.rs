@@ -57,9 +57,35 @@ pub enum Generation {
     Turin,
 }
 
+impl Generation {
+    /// All that this version knows.
+    pub const ALL: [Self; 3] = [Self::Milan, Self::Genoa, Self::Turin];
+
+    /// As AMD's certificates and key server name it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Milan => "Milan",
+            Self::Genoa => "Genoa",
+            Self::Turin => "Turin",
+        }
+    }
+}
+
+impl std::fmt::Display for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// Eight bytes of security versions; what each means depends on the generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RawTcb(pub [u8; 8]);
+
+impl std::fmt::Display for RawTcb {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&cordon_types::hex::encode(&self.0))
+    }
+}
 
 /// The guest policy, bit by bit (56860 §4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,12 +105,30 @@ pub struct KeyInfo {
 }
 
 /// The key that signed a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SigningKey {
     /// Of this chip.
     Vcek,
     /// Of a cloud provider, loaded into the chip.
     Vlek,
+}
+
+impl SigningKey {
+    /// The name of its certificate.
+    pub const fn certificate_name(self) -> &'static str {
+        match self {
+            Self::Vcek => "SEV-VCEK",
+            Self::Vlek => "SEV-VLEK",
+        }
+    }
+
+    /// Its role in reasons.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Vcek => "vcek",
+            Self::Vlek => "vlek",
+        }
+    }
 }
 
 impl Policy {
@@ -101,6 +145,16 @@ impl Policy {
     /// Whether it may run on processors with SMT.
     pub const fn allows_smt(self) -> bool {
         self.bit(16)
+    }
+
+    /// Whether it may run on one socket only.
+    pub const fn is_single_socket(self) -> bool {
+        self.bit(20)
+    }
+
+    /// Whether memory must be encrypted with AES-256-XTS.
+    pub const fn demands_aes_256_xts(self) -> bool {
+        self.bit(22)
     }
 
     /// The oldest firmware interface that it accepts: major, minor.
@@ -122,6 +176,21 @@ impl Platform {
     /// SMT is on.
     pub const fn has_smt(self) -> bool {
         self.0 & 1 == 1
+    }
+
+    /// All memory is encrypted transparently.
+    pub const fn encrypts_memory(self) -> bool {
+        self.0 >> 1 & 1 == 1
+    }
+
+    /// Power readings are off.
+    pub const fn has_rapl_off(self) -> bool {
+        self.0 >> 3 & 1 == 1
+    }
+
+    /// Ciphertext is hidden from the host.
+    pub const fn hides_ciphertext(self) -> bool {
+        self.0 >> 4 & 1 == 1
     }
 
     /// The firmware has looked for memory that answers under two addresses (BadRAM).
@@ -189,6 +258,10 @@ impl<'a> Report<'a> {
         for (field, range) in reserved {
             fields.zero(field, range)?;
         }
+        // An author's digest without the flag says nothing, and would be taken for something.
+        if !report.key.has_author_key {
+            fields.zero("report.author_key_digest", 0x110..0x140)?;
+        }
         if version < 3 {
             fields.zero("report.cpuid", 0x188..0x18b)?;
         }
@@ -211,6 +284,16 @@ impl<'a> Report<'a> {
     /// What the host gave it at launch.
     pub fn host_data(&self) -> &[u8] {
         &self.raw[0x0c0..0x0e0]
+    }
+
+    /// Digest of the key that signed the guest's identity, or zeros.
+    pub fn id_key_digest(&self) -> &[u8] {
+        &self.raw[0x0e0..0x110]
+    }
+
+    /// Digest of the key that signed that key, or zeros.
+    pub fn author_key_digest(&self) -> &[u8] {
+        &self.raw[0x110..0x140]
     }
 
     /// The chip, or zeros where the machine hides it.

@@ -1,5 +1,5 @@
-//! Genuine evidence, read from the packages that ship it, at its own date.
-#![expect(clippy::disallowed_methods, reason = "tests read vectors")]
+//! Genuine evidence, read from the packages that ship it, at its own date; and evidence of
+//! look-alike vendors, with one thing wrong.
 
+mod amd;
 mod snp;
-mod vectors;

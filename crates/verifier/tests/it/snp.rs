@@ -1,10 +1,11 @@
 //! Reports and certificates of AMD, as the crate `sev` ships them.
 
 use cordon_types::{UnixSeconds, hex};
-use cordon_verifier::snp::{Chain, ChipKey, Generation, Report, SigningKey, examine};
-use cordon_verifier::{Rejection, RejectionCode};
-
-use crate::vectors::{crate_file, pem};
+use cordon_vendors::genuine::{crate_file, pem};
+use cordon_verifier::snp::{
+    AMD_ROOTS, Chain, ChipKey, Examined, Generation, Report, SigningKey, examine,
+};
+use cordon_verifier::{Collateral, Rejection, RejectionCode, TrustRoots};
 
 /// Between the dates of all certificates.
 const NOW: UnixSeconds = UnixSeconds::new(1_750_000_000);
@@ -24,12 +25,13 @@ struct Certificates {
 impl Certificates {
     fn of(product: &str) -> Self {
         // AMD's key server gives the authority first, then the root.
-        let [ask, ark] = pem(&file(&format!("cert_chain_{product}"))).try_into().expect("two");
+        let [ask, ark] =
+            pem(&file(&format!("cert_chain_{product}")), "CERTIFICATE").try_into().expect("two");
         Self { ark, ask, vcek: file(&format!("vcek_{product}.der")) }
     }
 
     fn at(&self, now: UnixSeconds) -> Result<ChipKey, Rejection> {
-        Chain { ark: &self.ark, ask: &self.ask, vcek: &self.vcek }.verify(now)
+        Chain::parse(&self.ark, &self.ask, &self.vcek, SigningKey::Vcek)?.verify(&AMD_ROOTS, now)
     }
 
     fn key(&self) -> ChipKey {
@@ -40,6 +42,14 @@ impl Certificates {
 fn milan_report() -> Vec<u8> {
     let text = String::from_utf8(file("report_milan.hex")).expect("text");
     hex::decode(&text.to_lowercase()).expect("hex")
+}
+
+fn examined<'a>(report: &'a [u8], certificates: &[Vec<u8>]) -> Result<Examined<'a>, Rejection> {
+    let mut collateral = Collateral::none();
+    for certificate in certificates {
+        collateral.add(certificate)?;
+    }
+    examine(report, &collateral, &TrustRoots::production(), NOW)
 }
 
 #[track_caller]
@@ -82,8 +92,10 @@ fn a_chain_holds_between_its_dates_only() {
 fn certificates_are_found_in_any_order_and_must_all_be_there() {
     let Certificates { ark, ask, vcek } = Certificates::of("milan");
     let bytes = milan_report();
-    let examined = |certificates: &[Vec<u8>]| examine(&bytes, certificates, NOW);
-    let claims = examined(&[vcek.clone(), ark.clone(), ask.clone()]).expect("genuine").claims();
+    let examined = |certificates: &[Vec<u8>]| examined(&bytes, certificates);
+    let genuine = examined(&[vcek.clone(), ark.clone(), ask.clone()]).expect("genuine");
+    assert!(!genuine.is_revocation_checked());
+    let claims = genuine.claims();
     assert_eq!(
         (claims.product, claims.firmware.as_str(), claims.debug),
         ("Milan", "1.52.4", false)
@@ -93,13 +105,13 @@ fn certificates_are_found_in_any_order_and_must_all_be_there() {
         (vec![ark.clone(), ask.clone()], "vcek"),
         (vec![ark.clone(), vcek.clone()], "ask"),
         (vec![ask.clone(), vcek.clone()], "ark"),
-        (vec![ark.clone(), ask.clone(), vcek.clone(), vcek.clone()], "vcek"),
-        (Vec::new(), "ark"),
+        (Vec::new(), "vcek"),
     ] {
         let rejection = refused(examined(&certificates), RejectionCode::CollateralMissing);
         assert_eq!(rejection.field, field);
     }
-    refused(examined(&[b"no certificate".to_vec()]), RejectionCode::CertificateInvalid);
+    refused(examined(&[b"no certificate".to_vec()]), RejectionCode::CollateralInvalid);
+    refused(examined(&[vec![0x30, 0x03, 1, 1, 0xff]]), RejectionCode::CertificateInvalid);
 }
 
 #[test]

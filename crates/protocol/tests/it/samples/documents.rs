@@ -21,6 +21,10 @@ use cordon_protocol::grant::{
     Grant, GrantContext, GrantedDataset, Heartbeat, KeyName, Lease, LeaseVerdict,
 };
 use cordon_protocol::party::{Enrolment, PartyCard, PersonCard, Profile, Role};
+use cordon_protocol::platform::{
+    AmdFeature, AmdFloor, AmdPolicy, DeniedChip, GuardRelease, IntelPolicy, NitroPolicy,
+    PlatformPolicy, Reference, ReleaseVersion, TpmMachine, TpmPolicy,
+};
 use cordon_protocol::refusal::Refusal;
 use cordon_protocol::release::{
     Assurance, ClearanceContext, GateVerdict, Outcome, Receipt, ReceiptGrant, ReceiptInput,
@@ -38,6 +42,7 @@ pub fn all() -> Vec<Format> {
     let mut formats = vec![
         document("party_card", party_card()),
         document("person_card", person_card()),
+        document("platform_policy", platform_policy()),
         document("enrolment", enrolment()),
         document("manifest", manifest()),
         document("deposit", deposit()),
@@ -93,6 +98,56 @@ fn person_card() -> PersonCard {
         signing_key: key(7).verifying_key(),
         box_key: box_key(8),
         issued: ISSUED,
+    }
+}
+
+fn platform_policy() -> PlatformPolicy {
+    PlatformPolicy {
+        v: V1,
+        holder: party(),
+        serial: 3,
+        issued: ISSUED,
+        releases: vec![GuardRelease {
+            signer: key(0x21).verifying_key(),
+            product: "cordon-enclave".to_owned(),
+            version: ReleaseVersion(1, 4, 0),
+            measurements: vec![
+                Reference::Exact { tee: TeeKind::SevSnp, measurement: "ab".repeat(48) },
+                Reference::SgxSigner { mrsigner: "cd".repeat(32), product_id: 7, minimum_svn: 2 },
+            ],
+        }],
+        denied_measurements: vec!["ef".repeat(48)],
+        amd: Some(AmdPolicy {
+            floors: vec![AmdFloor {
+                product: "Milan".to_owned(),
+                versions: [("microcode".to_owned(), 213), ("snp".to_owned(), 22)].into(),
+            }],
+            allow_smt: false,
+            required: vec![AmdFeature::AliasCheck],
+            highest_vmpl: 0,
+            accepted_chips: None,
+            denied_chips: vec![DeniedChip { chip_id: "12".repeat(64), tcb: None }],
+            host_data: None,
+            author_keys: None,
+        }),
+        intel: Some(IntelPolicy {
+            accepted_statuses: vec!["UpToDate".to_owned()],
+            denied_advisories: vec!["INTEL-SA-00615".to_owned()],
+            minimum_evaluation: 17,
+            allow_smt: true,
+            allow_dynamic_platform: true,
+            allow_cached_keys: true,
+            denied_platforms: Vec::new(),
+        }),
+        nitro: Some(NitroPolicy { max_age_seconds: 300, registers: [].into() }),
+        tpm: Some(TpmPolicy {
+            machines: vec![TpmMachine {
+                attestation_key: format!("000b{}", "34".repeat(32)),
+                reset_count: 12,
+                restart_count: 0,
+            }],
+            registers: vec![0, 4, 7],
+        }),
     }
 }
 
@@ -213,6 +268,7 @@ fn agreement() -> Agreement {
         platform: Platform {
             tees: vec![TeeKind::Software],
             measurements: vec!["ab".repeat(32)],
+            releases: Vec::new(),
             sandbox: SandboxLevel::Namespaces,
         },
         output: OutputPolicy {
