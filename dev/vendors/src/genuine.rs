@@ -42,7 +42,8 @@ fn unpacked(package: &str, version: &str) -> Option<PathBuf> {
 pub fn pem(text: &[u8], label: &str) -> Vec<Vec<u8>> {
     use base64::Engine as _;
     let text = String::from_utf8_lossy(text);
-    let blocks = text.split(&format!("-----BEGIN {label}-----")).skip(1).map(|block| {
+    let start = format!("-----BEGIN {label}-----");
+    let blocks = text.split(&start).skip(1).map(|block| {
         let body = block.split("-----END").next().expect("an end");
         let body: String = body.split_whitespace().collect();
         base64::engine::general_purpose::STANDARD.decode(body).expect("base64")

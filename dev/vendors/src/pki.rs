@@ -1,13 +1,12 @@
 //! Keys, certificates and revocation lists as a vendor issues them (RFC 5280). Each field may be
 //! changed before the whole is signed.
 
-use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING,
-    ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _,
-    RSA_PKCS1_SHA256, RSA_PSS_SHA384, RsaKeyPair,
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING,
+    ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+    EcdsaSigningAlgorithm, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA384, RsaKeyPair,
 };
 use base64::Engine as _;
 
@@ -108,8 +107,7 @@ impl Key {
 
 fn ecdsa(algorithm: &'static EcdsaSigningAlgorithm) -> Vec<u8> {
     let pair = EcdsaKeyPair::generate(algorithm).expect("a key");
-    let pkcs8: Pkcs8V1Der<'_> = pair.as_der().expect("its encoding");
-    pkcs8.as_ref().to_vec()
+    pair.to_pkcs8v1().expect("its encoding").as_ref().to_vec()
 }
 
 fn sign(algorithm: &'static EcdsaSigningAlgorithm, pkcs8: &[u8], message: &[u8]) -> Vec<u8> {
@@ -170,9 +168,8 @@ impl Extension {
 
 /// A name of these parts: dotted type and text.
 pub fn name(parts: &[(&str, &str)]) -> Vec<u8> {
-    let part = |(oid, text): &(&str, &str)| {
-        der::set(&[der::sequence(&[der::oid(oid), der::utf8(text)])])
-    };
+    let part =
+        |(oid, text): &(&str, &str)| der::set(&[der::sequence(&[der::oid(oid), der::utf8(text)])]);
     der::sequence(&parts.iter().map(part).collect::<Vec<_>>())
 }
 
@@ -267,8 +264,9 @@ impl RevocationList {
         ];
         parts.extend(self.next_update.map(der::time));
         if !self.revoked.is_empty() {
-            let entry =
-                |serial: &Vec<u8>| der::sequence(&[der::integer(serial), der::time(self.this_update)]);
+            let entry = |serial: &Vec<u8>| {
+                der::sequence(&[der::integer(serial), der::time(self.this_update)])
+            };
             parts.push(der::sequence(&self.revoked.iter().map(entry).collect::<Vec<_>>()));
         }
         if !self.extensions.is_empty() {
