@@ -5,6 +5,8 @@
 //! again, and sees exactly one check fail.
 #![forbid(unsafe_code)]
 
+pub mod aws;
+pub mod cbor;
 pub mod der;
 pub mod genuine;
 pub mod pki;
