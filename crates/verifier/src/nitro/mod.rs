@@ -126,6 +126,7 @@ impl<'a> Examined<'a> {
         let found = self.document.pcrs().get(&0).map(|value| hex::encode(value));
         let found = found.unwrap_or_else(|| "nothing".to_owned());
         let wanted = "PCRs 0 to 2 that are not zero";
-        Err(Rejection::new(RejectionCode::DebugEnabled, "payload.pcrs", found, wanted))
+        Err(Rejection::new(RejectionCode::DebugEnabled, "payload.pcrs", found, wanted)
+            .with_remedy("Start the enclave without `--debug-mode`."))
     }
 }
