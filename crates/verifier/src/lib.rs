@@ -92,6 +92,7 @@ mod software;
 mod verify;
 mod x509;
 
+pub mod nitro;
 pub mod snp;
 
 #[cfg(test)]

@@ -1,17 +1,20 @@
 //! Certificates, checked over the bytes that came.
 //!
 //! Vendors' certificates are few and of one form each. What is read here is what they have: RSA-PSS
-//! with SHA-384 by the vendor's authorities, and keys on P-384 or of 4,096 bits. Anything else is
+//! or ECDSA on P-384, each with SHA-384, by the vendor's authorities, and keys on P-384 or of 4,096 bits. Anything else is
 //! refused.
 
 use std::time::Duration;
 
-use aws_lc_rs::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
+use aws_lc_rs::signature::{
+    ECDSA_P384_SHA384_ASN1, RSA_PSS_2048_8192_SHA384, UnparsedPublicKey, VerificationAlgorithm,
+};
 use cordon_types::UnixSeconds;
-use x509_cert::certificate::Certificate as Parsed;
+use x509_cert::certificate::{Certificate as Parsed, Version};
 use x509_cert::crl::CertificateList;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{DateTime, Decode as _, Encode as _, Reader as _, SliceReader};
+use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 use x509_cert::name::Name;
 use x509_cert::spki::AlgorithmIdentifierOwned;
@@ -88,10 +91,14 @@ impl<'a> Certificate<'a> {
 
     /// The contents of the extension with this name, if it stands there exactly once.
     pub(crate) fn extension(&self, oid: ObjectIdentifier) -> Result<&[u8], Rejection> {
+        self.only_extension(oid).map(|extension| extension.extn_value.as_bytes())
+    }
+
+    fn only_extension(&self, oid: ObjectIdentifier) -> Result<&Extension, Rejection> {
         let all = self.parsed.tbs_certificate().extensions().map_or(&[][..], |all| all.as_slice());
         let mut found = all.iter().filter(|extension| extension.extn_id == oid);
         match (found.next(), found.next()) {
-            (Some(one), None) => Ok(one.extn_value.as_bytes()),
+            (Some(one), None) => Ok(one),
             (None, _) => Err(invalid(self.role, format_args!("no extension {oid}"), "one")),
             (Some(_), Some(_)) => Err(invalid(self.role, format_args!("{oid} twice"), "once")),
         }
@@ -125,35 +132,88 @@ impl<'a> Certificate<'a> {
         require_within(RejectionCode::CertificateTime, self.role, window, now)
     }
 
-    /// Whether it may issue certificates, and none but leaves if `leaves_only` (RFC 5280
-    /// §4.2.1.9, §4.2.1.3).
-    pub(crate) fn require_authority(&self, leaves_only: bool) -> Result<(), Rejection> {
-        let constraints = self.extension(BASIC_CONSTRAINTS)?;
-        let constraints = BasicConstraints::from_der(constraints)
-            .map_err(|error| invalid(self.role, error.kind(), "basicConstraints"))?;
-        let length = if leaves_only { Some(0) } else { None };
-        if !constraints.ca || constraints.path_len_constraint != length {
-            return Err(invalid(self.role, format_args!("{constraints:?}"), "an authority"));
+    /// Whether each extension stands there once, and none is critical that is not read here: who
+    /// does not know such an extension must refuse (RFC 5280 §4.2).
+    pub(crate) fn require_known_extensions(&self) -> Result<(), Rejection> {
+        if self.parsed.tbs_certificate().version() != Version::V3 {
+            return Err(invalid(self.role, "an old version", "version 3"));
         }
-        let usage = self.extension(KEY_USAGE)?;
-        let usage = KeyUsage::from_der(usage)
-            .map_err(|error| invalid(self.role, error.kind(), "keyUsage"))?;
-        if !usage.key_cert_sign() {
-            return Err(invalid(self.role, format_args!("{usage:?}"), "a key that signs keys"));
+        let all = self.parsed.tbs_certificate().extensions().map_or(&[][..], |all| all.as_slice());
+        for extension in all {
+            self.only_extension(extension.extn_id)?;
+            if extension.critical && ![BASIC_CONSTRAINTS, KEY_USAGE].contains(&extension.extn_id) {
+                let found = format_args!("critical extension {}", extension.extn_id);
+                return Err(invalid(self.role, found, "only critical extensions that are known"));
+            }
         }
         Ok(())
     }
 
+    /// Whether it is of an authority that may stand above `below` further authorities (RFC 5280
+    /// §6.1.4, steps k to n).
+    pub(crate) fn require_authority(&self, below: usize) -> Result<(), Rejection> {
+        let constraints = self.basic_constraints()?;
+        if !constraints.ca || !self.only_extension(BASIC_CONSTRAINTS)?.critical {
+            return Err(invalid(self.role, "no authority", "critical basicConstraints, CA:TRUE"));
+        }
+        if let Some(longest) = constraints.path_len_constraint
+            && usize::from(longest) < below
+        {
+            let wanted = format_args!("at most {longest}");
+            return Err(invalid(self.role, format_args!("{below} authorities below it"), wanted));
+        }
+        if !self.key_usage()?.key_cert_sign() {
+            return Err(invalid(self.role, "a key for other uses", "keyUsage keyCertSign"));
+        }
+        Ok(())
+    }
+
+    /// Whether it is of a key that signs, but neither is nor can pass for an authority.
+    pub(crate) fn require_signer(&self) -> Result<(), Rejection> {
+        if self.basic_constraints()?.ca {
+            return Err(invalid(self.role, "an authority", "basicConstraints, CA:FALSE"));
+        }
+        let usage = self.key_usage()?;
+        if !usage.digital_signature() || usage.key_cert_sign() {
+            let wanted = "keyUsage digitalSignature without keyCertSign";
+            return Err(invalid(self.role, "a key for other uses", wanted));
+        }
+        Ok(())
+    }
+
+    fn basic_constraints(&self) -> Result<BasicConstraints, Rejection> {
+        BasicConstraints::from_der(self.extension(BASIC_CONSTRAINTS)?)
+            .map_err(|error| invalid(self.role, error.kind(), "basicConstraints"))
+    }
+
+    fn key_usage(&self) -> Result<KeyUsage, Rejection> {
+        KeyUsage::from_der(self.extension(KEY_USAGE)?)
+            .map_err(|error| invalid(self.role, error.kind(), "keyUsage"))
+    }
+
+    /// Whether it names itself as its issuer.
+    pub(crate) fn is_self_issued(&self) -> bool {
+        self.parsed.tbs_certificate().issuer() == self.subject()
+    }
+
+    /// Whether `issuer` signed it with ECDSA on P-384 and SHA-384, and it says so.
+    pub(crate) fn require_issued_by_p384(&self, issuer: &Certificate<'_>) -> Result<(), Rejection> {
+        self.signed().require_by_p384(issuer)
+    }
+
     /// Whether `issuer` signed it with RSA-PSS and SHA-384, and it says so.
     pub(crate) fn require_issued_by(&self, issuer: &Certificate<'_>) -> Result<(), Rejection> {
-        let signed = Signed {
+        self.signed().require_by_rsa(issuer)
+    }
+
+    fn signed(&self) -> Signed<'_> {
+        Signed {
             role: self.role,
             content: self.signed,
             issuer: self.parsed.tbs_certificate().issuer(),
             algorithm: self.parsed.signature_algorithm(),
             signature: self.parsed.signature().as_bytes().unwrap_or_default(),
-        };
-        signed.require_by(issuer)
+        }
     }
 }
 
@@ -167,18 +227,41 @@ struct Signed<'a> {
 }
 
 impl Signed<'_> {
-    fn require_by(&self, issuer: &Certificate<'_>) -> Result<(), Rejection> {
-        if self.issuer != issuer.subject() {
-            let (found, wanted) = (self.issuer.to_string(), issuer.subject().to_string());
-            return Err(Rejection::new(RejectionCode::UnknownRoot, self.role, found, wanted));
-        }
+    fn require_by_rsa(&self, issuer: &Certificate<'_>) -> Result<(), Rejection> {
+        self.require_named(issuer)?;
         let parameters = self.algorithm.parameters.as_ref().and_then(|value| value.to_der().ok());
         let accepted = parameters.is_some_and(|der| PSS_SHA384.contains(&der.as_slice()));
         if self.algorithm.oid != RSASSA_PSS || !accepted {
             let wanted = "RSA-PSS, SHA-384, salt of 48 bytes";
             return Err(invalid(self.role, self.algorithm.oid, wanted));
         }
-        let key = UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, issuer.key_of(&RSA_4096)?);
+        self.require_signature(issuer, &RSA_PSS_2048_8192_SHA384, issuer.key_of(&RSA_4096)?)
+    }
+
+    fn require_by_p384(&self, issuer: &Certificate<'_>) -> Result<(), Rejection> {
+        self.require_named(issuer)?;
+        // RFC 5758 §3.2: without parameters.
+        if self.algorithm.oid != ECDSA_WITH_SHA384 || self.algorithm.parameters.is_some() {
+            return Err(invalid(self.role, self.algorithm.oid, "ECDSA with SHA-384"));
+        }
+        self.require_signature(issuer, &ECDSA_P384_SHA384_ASN1, issuer.key_of(&P_384)?)
+    }
+
+    fn require_named(&self, issuer: &Certificate<'_>) -> Result<(), Rejection> {
+        if self.issuer == issuer.subject() {
+            return Ok(());
+        }
+        let (found, wanted) = (self.issuer.to_string(), issuer.subject().to_string());
+        Err(Rejection::new(RejectionCode::UnknownRoot, self.role, found, wanted))
+    }
+
+    fn require_signature(
+        &self,
+        issuer: &Certificate<'_>,
+        algorithm: &'static dyn VerificationAlgorithm,
+        key: &[u8],
+    ) -> Result<(), Rejection> {
+        let key = UnparsedPublicKey::new(algorithm, key);
         key.verify(self.content, self.signature).map_err(|_| {
             let wanted = format_args!("one by `{}`", issuer.role);
             let found = "a signature that does not verify";
@@ -229,7 +312,7 @@ impl<'a> RevocationList<'a> {
             algorithm: &self.parsed.signature_algorithm,
             signature: self.parsed.signature.as_bytes().unwrap_or_default(),
         };
-        signed.require_by(issuer)
+        signed.require_by_rsa(issuer)
     }
 
     /// Whether it counts at `now`. One without an end never does: it would hide all newer ones.
@@ -351,6 +434,7 @@ pub(crate) const P_384: KeyKind = KeyKind {
     name: "a key on P-384",
 };
 
+const ECDSA_WITH_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
 const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 
 /// RSASSA-PSS-params (RFC 8017 §A.2.3) with SHA-384, MGF1 with SHA-384, a salt of 48 bytes. The

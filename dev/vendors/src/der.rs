@@ -116,7 +116,9 @@ pub fn rfc3339(seconds: u64) -> String {
 
 /// Year, then `MMDDhhmmss`.
 fn date(seconds: u64) -> (u64, String) {
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     let (mut days, time) = (seconds / 86_400, seconds % 86_400);
     let mut year = 1970;
     while days >= 365 + u64::from(leap(year)) {

@@ -1,4 +1,5 @@
 //! Where genuine evidence lies: in the packages of others, read when a test runs, never copied.
+#![expect(clippy::disallowed_methods, reason = "tests read vectors")]
 
 use std::path::PathBuf;
 use std::process::Command;

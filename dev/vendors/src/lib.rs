@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod amd;
+pub mod aws;
+pub mod cbor;
 pub mod der;
 pub mod genuine;
 pub mod pki;

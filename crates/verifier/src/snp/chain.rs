@@ -80,10 +80,10 @@ impl<'a> Chain<'a> {
         for certificate in [ark, authority, leaf] {
             certificate.require_valid_at(now)?;
         }
-        ark.require_authority(false)?;
+        ark.require_authority(1)?;
         ark.require_issued_by(ark)?;
         require_name(authority, &format!("{}{generation}", authority_prefix(*kind)))?;
-        authority.require_authority(true)?;
+        authority.require_authority(0)?;
         authority.require_issued_by(ark)?;
         require_name(leaf, kind.certificate_name())?;
         leaf.require_issued_by(authority)?;

@@ -2,4 +2,5 @@
 //! look-alike vendors, with one thing wrong.
 
 mod amd;
+mod nitro;
 mod snp;
