@@ -27,6 +27,7 @@ mod sign;
 
 pub mod canonical;
 pub mod dsse;
+pub mod oaep;
 pub mod stream;
 
 pub use aead::{AeadError, AeadKey};

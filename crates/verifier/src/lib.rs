@@ -92,8 +92,10 @@ mod software;
 mod verify;
 mod x509;
 
+pub mod eventlog;
 pub mod nitro;
 pub mod snp;
+pub mod tpm;
 
 #[cfg(test)]
 mod testing;

@@ -11,3 +11,4 @@ pub mod cbor;
 pub mod der;
 pub mod genuine;
 pub mod pki;
+pub mod tpm;

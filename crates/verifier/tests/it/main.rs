@@ -2,5 +2,7 @@
 //! look-alike vendors, with one thing wrong.
 
 mod amd;
+mod eventlog;
 mod nitro;
 mod snp;
+mod tpm;
