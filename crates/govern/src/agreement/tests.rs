@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use cordon_protocol::Agreement;
 use cordon_protocol::agreement::{Gate, ParameterBound, ResultColumn, ResultKind, Review};
+use cordon_protocol::evidence::TeeKind;
 use cordon_protocol::party::{Profile, Role};
+use cordon_protocol::platform::{ReleaseRule, ReleaseVersion};
 use cordon_protocol::run::ParameterValue;
 use cordon_types::{Milliseconds, UnixSeconds};
 
@@ -97,6 +99,19 @@ fn every_list_has_its_length_and_one_order() {
     refused_as(list, "platform.measurements", |a| a.platform.measurements.clear());
     refused_as(list, "platform.measurements", |a| {
         a.platform.measurements.push(a.platform.measurements[0].clone());
+    });
+    let rule = |product: &str| ReleaseRule {
+        signer: key("releases").verifying_key(),
+        product: product.to_owned(),
+        minimum_version: ReleaseVersion(1, 4, 0),
+    };
+    accepted(|a| {
+        a.platform.measurements.clear();
+        a.platform.releases = vec![rule("cordon-enclave")];
+    });
+    refused_as(list, "platform.releases", |a| a.platform.releases = vec![rule("b"), rule("a")]);
+    refused_as(Code::AgreementPlatform, "platform.releases", |a| {
+        a.platform.releases = vec![rule("Two words")];
     });
     refused_as(list, "program.result", |a| a.program.result.clear());
     refused_as(list, "program.result", |a| {
@@ -273,6 +288,10 @@ fn a_measurement_is_a_digest_in_hex() {
 fn the_software_tee_has_no_place_in_production() {
     refused_as(Code::AgreementSoftwareTee, "platform.tees", |a| {
         a.profile = Profile::Production;
+    });
+    refused_as(Code::AgreementSoftwareTee, "platform.tees", |a| {
+        a.profile = Profile::Production;
+        a.platform.tees = vec![TeeKind::Tpm];
     });
 }
 
